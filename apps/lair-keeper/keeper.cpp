@@ -1,0 +1,275 @@
+#include "keeper.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "os/pidfd.hpp"
+#include "sweep.hpp"
+
+namespace lair::keeper {
+
+using worker::keeper::kControlFd;
+using worker::keeper::kHostFd;
+using worker::keeper::Kind;
+using worker::keeper::Report;
+using worker::keeper::Spawn;
+using worker::keeper::Step;
+
+namespace {
+
+std::int64_t micros(const timeval& time) { return std::int64_t{time.tv_sec} * 1'000'000 + time.tv_usec; }
+
+}  // namespace
+
+Keeper::Keeper(std::size_t capacity)
+    : capacity_(capacity),
+      most_children_(capacity + 4096),
+      entries_(std::make_unique<Entry[]>(capacity)),
+      polls_(std::make_unique<pollfd[]>(capacity + 3)),
+      children_(std::make_unique<pid_t[]>(most_children_)),
+      pid_(::getpid()) {
+  // Nothing but a kill may end it before its host. SIGCHLD is read from a descriptor.
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  sigset_t child;
+  ::sigemptyset(&child);
+  ::sigaddset(&child, SIGCHLD);
+  signals_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+  LAIR_ASSERT(signals_);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  // Not a sentence but an alarm: should the keeper be stopped when its host dies, it must run on to clean up. When
+  // only the thread that started it exits, SIGCONT does nothing.
+  ::prctl(PR_SET_PDEATHSIG, SIGCONT);
+}
+
+void Keeper::run() {
+  (void)send_report({.kind = Kind::kHello, .pid = pid_});
+  while (!host_gone_) {
+    std::size_t count = 3;
+    polls_[0] = {.fd = kControlFd, .events = static_cast<short>(POLLIN | (reports_waiting_ ? POLLOUT : 0)), .revents = 0};
+    polls_[1] = {.fd = kHostFd, .events = POLLIN, .revents = 0};
+    polls_[2] = {.fd = signals_.get(), .events = POLLIN, .revents = 0};
+    for (std::size_t i = 0; i < capacity_; ++i) {
+      if (entries_[i].state == State::kSpawning) {
+        polls_[count++] = {.fd = entries_[i].exec_pipe.get(), .events = POLLIN, .revents = 0};
+      }
+    }
+    if (::poll(polls_.get(), count, -1) < 0) continue;  // EINTR, or ENOMEM: nothing to do but to ask again
+    if (polls_[1].revents != 0) break;
+    for (std::size_t i = 3; i < count; ++i) {
+      if (polls_[i].revents == 0) continue;
+      for (std::size_t e = 0; e < capacity_; ++e) {
+        if (entries_[e].state == State::kSpawning && entries_[e].exec_pipe.get() == polls_[i].fd) on_exec_pipe(entries_[e]);
+      }
+    }
+    if (polls_[2].revents != 0) on_children();
+    if ((polls_[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) on_control();
+    send_reports();
+  }
+  end_all();
+}
+
+// --- Orders ----------------------------------------------------------------------------------------
+
+void Keeper::on_control() {
+  for (;;) {
+    Spawn order;
+    os::Received received = os::receive_message(kControlFd, &order, sizeof order);
+    switch (received.status) {
+      case os::MessageStatus::kWouldBlock: return;
+      case os::MessageStatus::kOk: break;
+      case os::MessageStatus::kClosed:
+      case os::MessageStatus::kFailed: host_gone_ = true; return;
+    }
+    if (received.size == sizeof order && received.fd_count > 0) spawn(order, received);
+  }
+}
+
+void Keeper::spawn(const Spawn& order, os::Received& received) {
+  Entry* entry = nullptr;
+  for (std::size_t i = 0; i < capacity_ && entry == nullptr; ++i) {
+    if (entries_[i].state == State::kFree) entry = &entries_[i];
+  }
+  if (entry == nullptr) {
+    (void)send_report({.kind = Kind::kFailed, .slot = order.slot, .step = Step::kTable, .generation = order.generation, .error = ENOSPC});
+    return;
+  }
+  *entry = Entry{};
+  entry->slot = order.slot;
+  entry->generation = order.generation;
+  fork_worker(*entry, order, received);
+}
+
+void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& received) {
+  const auto refused = [&] {
+    entry.failure = {.step = Step::kFork, .error = errno};
+    entry.state = State::kEnded;
+    entry.tell_ended = true;
+    entry.ending = {.kind = Kind::kFailed, .slot = entry.slot, .step = Step::kFork, .generation = entry.generation, .error = errno};
+  };
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return refused();
+  entry.exec_pipe.reset(ends[0]);
+  const os::Fd write_end(ends[1]);
+
+  const pid_t pid = ::fork();
+  if (pid < 0) return refused();
+  if (pid == 0) {
+    become_worker({.spawn = order,
+                   .fds = received.fds,
+                   .fd_count = received.fd_count,
+                   .failure_pipe = write_end.get(),
+                   .keeper_pid = pid_});
+  }
+  entry.pid = pid;
+  entry.state = State::kSpawning;
+  // It can't be reaped by anybody else, so the number is still its own.
+  entry.pidfd = os::open_pidfd(pid);
+}
+
+// Data: it failed before exec. End of file: exec has closed it (or the child died, which SIGCHLD will tell).
+void Keeper::on_exec_pipe(Entry& entry) {
+  ChildFailure failure;
+  const ssize_t n = ::read(entry.exec_pipe.get(), &failure, sizeof failure);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  entry.exec_pipe.reset();
+  entry.state = State::kRunning;
+  if (n == static_cast<ssize_t>(sizeof failure)) {
+    entry.failure = failure;  // reported when it is reaped
+    return;
+  }
+  if (!entry.pidfd) {  // out of descriptors: without one, the host could not supervise it
+    entry.failure = {.step = Step::kFork, .error = EMFILE};
+    ::kill(entry.pid, SIGKILL);
+    return;
+  }
+  entry.tell_spawned = true;
+}
+
+// --- Deaths ----------------------------------------------------------------------------------------
+
+Keeper::Entry* Keeper::find(pid_t pid) {
+  for (std::size_t i = 0; i < capacity_; ++i) {
+    const State state = entries_[i].state;
+    if ((state == State::kSpawning || state == State::kRunning) && entries_[i].pid == pid) return &entries_[i];
+  }
+  return nullptr;
+}
+
+void Keeper::on_children() {
+  signalfd_siginfo drained[8];
+  while (::read(signals_.get(), drained, sizeof drained) > 0) {
+  }
+  bool any = false;
+  for (;;) {
+    // A look first: as long as the zombie is not reaped, its number and its group's cannot be given to others.
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) break;
+    any = true;
+    if (Entry* entry = find(info.si_pid)) {
+      on_ended(*entry, info);
+    } else {
+      ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+    }
+  }
+  if (any) kill_strangers();
+}
+
+void Keeper::on_ended(Entry& entry, const siginfo_t& info) {
+  if (entry.state == State::kSpawning) on_exec_pipe(entry);
+  ::kill(-entry.pid, SIGKILL);  // whatever is left of its group
+  int status = 0;
+  rusage usage{};
+  ::wait4(entry.pid, &status, 0, &usage);
+  entry.state = State::kEnded;
+  entry.exec_pipe.reset();
+  entry.tell_ended = true;
+  if (entry.failure.step != Step::kNone) {
+    entry.ending = {.kind = Kind::kFailed,
+                    .slot = entry.slot,
+                    .step = entry.failure.step,
+                    .generation = entry.generation,
+                    .error = entry.failure.error};
+    return;
+  }
+  entry.ending = {.kind = Kind::kExited,
+                  .slot = entry.slot,
+                  .generation = entry.generation,
+                  .pid = entry.pid,
+                  .signalled = info.si_code == CLD_EXITED ? 0 : 1,
+                  .code = info.si_status,
+                  .user_us = micros(usage.ru_utime),
+                  .system_us = micros(usage.ru_stime),
+                  .max_rss_kib = usage.ru_maxrss};
+}
+
+// A child that is no worker was a worker's: the worker is dead, and its children have come to us. Each one killed brings
+// a SIGCHLD, and with it another look for those that it leaves behind.
+void Keeper::kill_strangers() {
+  const std::size_t count = list_children(children_.get(), most_children_);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (find(children_[i]) == nullptr) ::kill(children_[i], SIGKILL);
+  }
+}
+
+void Keeper::end_all() {
+  for (std::size_t i = 0; i < capacity_; ++i) {
+    const Entry& entry = entries_[i];
+    if (entry.state != State::kSpawning && entry.state != State::kRunning) continue;
+    ::kill(-entry.pid, SIGKILL);
+    ::kill(entry.pid, SIGKILL);  // it may not have made its group yet
+  }
+  for (;;) {
+    const std::size_t count = list_children(children_.get(), most_children_);
+    for (std::size_t i = 0; i < count; ++i) ::kill(children_[i], SIGKILL);
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) != 0) {
+      if (errno == EINTR) continue;
+      return;  // ECHILD: none is left
+    }
+    if (find(info.si_pid) != nullptr) ::kill(-info.si_pid, SIGKILL);
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+  }
+}
+
+// --- Reports ---------------------------------------------------------------------------------------
+
+bool Keeper::send_report(const Report& report, int fd) {
+  switch (os::send_message(kControlFd, &report, sizeof report, &fd, fd < 0 ? 0 : 1)) {
+    case os::MessageStatus::kOk: return true;
+    case os::MessageStatus::kClosed: host_gone_ = true; return true;
+    case os::MessageStatus::kWouldBlock:
+    case os::MessageStatus::kFailed: break;  // ENOMEM, ENOBUFS: later
+  }
+  reports_waiting_ = true;
+  return false;
+}
+
+void Keeper::send_reports() {
+  reports_waiting_ = false;
+  for (std::size_t i = 0; i < capacity_ && !reports_waiting_; ++i) {
+    Entry& entry = entries_[i];
+    if (entry.tell_spawned) {
+      const Report spawned{.kind = Kind::kSpawned, .slot = entry.slot, .generation = entry.generation, .pid = entry.pid};
+      if (!send_report(spawned, entry.pidfd.get())) return;
+      entry.tell_spawned = false;
+      entry.pidfd.reset();
+    }
+    if (entry.tell_ended) {
+      if (!send_report(entry.ending)) return;
+      entry = Entry{};
+    }
+  }
+}
+
+}  // namespace lair::keeper

@@ -1,0 +1,41 @@
+# What every target of this project has in common. Nothing of it reaches a consumer.
+
+find_program(LAIR_CCACHE ccache)
+if(LAIR_CCACHE AND LAIR_DEVELOPER AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${LAIR_CCACHE})
+endif()
+
+function(lair_target target)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  # Functions in sections of their own, so that the keeper can leave out what it does not call.
+  target_compile_options(${target} PRIVATE -ffunction-sections -fdata-sections)
+  if(LAIR_DEVELOPER)
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+    # With -fsanitize, g++ 12 sees uninitialised uses in its own <variant> and <regex>.
+    if(LAIR_SANITIZE)
+      target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
+    endif()
+  endif()
+  if(LAIR_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${LAIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=${LAIR_SANITIZE})
+  endif()
+endfunction()
+
+# A program in bin/.
+function(lair_program target)
+  add_executable(${target} ${ARGN})
+  lair_target(${target})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+endfunction()
+
+# One program for each .cpp file of a folder, named after it.
+function(lair_programs folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
+  foreach(source ${sources})
+    cmake_path(GET source STEM name)
+    lair_program(${name} ${source})
+    target_link_libraries(${name} PRIVATE ${ARGN})
+  endforeach()
+endfunction()

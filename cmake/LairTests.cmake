@@ -1,0 +1,65 @@
+# The C++ tests: one program for each of tests/{unit,process,e2e}, every test known to ctest by name and
+# labelled by folder. `tests/<folder>/*_main.cpp` are programs of their own (bin/<stem>) that tests start.
+enable_testing()
+find_package(GTest 1.12 REQUIRED)
+include(GoogleTest)
+
+# g++ 12's ThreadSanitizer gives up where the kernel randomises addresses by more than 28 bits; there the
+# tests run without randomisation.
+set(emulator "")
+if(LAIR_SANITIZE MATCHES "thread" AND EXISTS /proc/sys/vm/mmap_rnd_bits)
+  file(READ /proc/sys/vm/mmap_rnd_bits random_bits)
+  if(random_bits GREATER 28)
+    find_program(LAIR_SETARCH setarch REQUIRED)
+    set(emulator ${LAIR_SETARCH} -R)
+  endif()
+endif()
+
+add_library(lair-test-support INTERFACE)
+target_include_directories(lair-test-support INTERFACE ${PROJECT_SOURCE_DIR}/tests)
+target_compile_definitions(lair-test-support INTERFACE
+  LAIR_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LAIR_TEST_BIN_DIR="${PROJECT_BINARY_DIR}/bin")
+file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
+if(support_sources)
+  add_library(lair-test-support-objects STATIC ${support_sources})
+  lair_target(lair-test-support-objects)
+  target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog GTest::gtest GTest::gmock)
+  target_include_directories(lair-test-support-objects PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_definitions(lair-test-support-objects PRIVATE
+    $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
+  target_link_libraries(lair-test-support INTERFACE lair-test-support-objects)
+endif()
+# After the support library: a main() of its own wins over GoogleTest's.
+target_link_libraries(lair-test-support INTERFACE ${lair_private} spdlog::spdlog GTest::gtest_main GTest::gmock)
+
+foreach(folder unit process e2e)
+  file(GLOB sources CONFIGURE_DEPENDS tests/${folder}/*.cpp)
+  set(helper_sources ${sources})
+  list(FILTER sources EXCLUDE REGEX "_main\\.cpp$")
+  list(FILTER helper_sources INCLUDE REGEX "_main\\.cpp$")
+
+  set(helpers "")
+  foreach(helper_source ${helper_sources})
+    cmake_path(GET helper_source STEM helper)
+    lair_program(${helper} ${helper_source})
+    target_link_libraries(${helper} PRIVATE ${lair_private} spdlog::spdlog)
+    target_include_directories(${helper} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    list(APPEND helpers ${helper})
+  endforeach()
+
+  if(sources)
+    set(target lair-${folder}-tests)
+    lair_program(${target} ${sources})
+    target_link_libraries(${target} PRIVATE lair-test-support)
+    set_target_properties(${target} PROPERTIES CROSSCOMPILING_EMULATOR "${emulator}")
+    if(helpers)
+      add_dependencies(${target} ${helpers})
+    endif()
+    if(TARGET lair-keeper)
+      add_dependencies(${target} lair-keeper)
+    endif()
+    # PRE_TEST: a program that cannot list its tests fails the test run, not the build.
+    gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+                         PROPERTIES TIMEOUT 120 LABELS ${folder})
+  endif()
+endforeach()

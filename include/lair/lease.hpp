@@ -1,0 +1,45 @@
+// Lease: an exclusive hold on one worker, for several calls that must meet the same process.
+//
+//   auto lease = pool.checkout({.timeout = 1s});
+//   lease.call("load", path);
+//   lease.call("query", 7);        // the same worker
+//                                  // goes back to the pool here
+//
+// A call that times out or loses the worker ends the lease's worker; later calls on the lease are
+// kWorkerLost with delivery kNotSent. A lease may outlive its pool: its worker is ended by the pool's
+// shutdown and its calls then fail.
+//
+// Thread-safety: one thread at a time. Move-only.
+#pragma once
+
+#include <lair/endpoint.hpp>
+#include <memory>
+
+namespace lair {
+
+class Pool;
+
+class Lease final : public Endpoint {
+ public:
+  Lease(Lease&&) noexcept;
+  Lease& operator=(Lease&&) noexcept;  // returns the worker it held
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ~Lease() override;  // as release()
+
+  Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+
+  // Which worker it holds. Aborts on a released lease.
+  WorkerIdentity worker() const;
+  bool valid() const noexcept { return impl_ != nullptr; }
+  // Gives the worker back now. Never blocks; the lease is then empty.
+  void release() noexcept;
+
+ private:
+  friend class Pool;
+  struct Impl;
+  explicit Lease(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lair

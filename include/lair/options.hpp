@@ -1,0 +1,133 @@
+// Every knob of a pool and of a call: meaning, unit, default, and what happens if it is set badly.
+//
+// `PoolOptions` is an aggregate for designated initialisers; `parse_pool_options` reads the same knobs
+// from JSON (the command line and configuration files use it) and refuses what it does not know.
+// docs/config.md lists them all and a test keeps it equal to this file.
+//
+// Thread-safety: values.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <lair/deadline.hpp>
+#include <lair/json.hpp>
+#include <lair/result.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace spdlog {
+class logger;
+}
+
+namespace lair {
+
+// How a worker is launched. Make one with `python()` or `command()`.
+// `{slot}`, `{generation}` and `{worker_id}` are replaced in `argv` and in the values of `env`.
+struct WorkerSpec {
+  // A Python module (`pkg.mod`) or a script (`path/to/file.py`) served by Lair's own SDK, or empty.
+  std::string module = {};
+  // The command line of any other program that speaks protocol 1 on stdin and stdout, or empty.
+  std::vector<std::string> argv = {};
+
+  // --- Python workers only -------------------------------------------------------------------------
+  // A path, or a name looked up on PATH. Empty: the venv's, if one is set, else "python3".
+  std::string interpreter = {};
+  // Root of a virtual environment; its bin/python is the interpreter. Contradicts `interpreter`.
+  std::string venv = {};
+  // Directories put before the interpreter's own module search path.
+  std::vector<std::string> python_path = {};
+
+  // --- Every worker --------------------------------------------------------------------------------
+  // Working directory. Empty: the host's. Relative module paths and argv[0] are looked up from here.
+  std::string cwd = {};
+  // Set in the worker's environment, over what it inherits: {{"CUDA_VISIBLE_DEVICES", "{slot}"}}.
+  std::map<std::string, std::string> env = {};
+  // Names inherited from the host; a trailing `*` matches a prefix. Empty optional: everything.
+  // An empty list: nothing but what Lair and `env` set.
+  std::optional<std::vector<std::string>> inherit_env = {};
+  // For `command()` workers: "socket" (default) or "pipe", for programs that insist on pipes.
+  std::string stdio = "socket";
+  // CPUs that the workers may run on: `{{0, 1}, {2, 3}}` gives slot 0 CPUs 0 and 1, slot 1 CPUs 2 and 3,
+  // slot 2 CPUs 0 and 1 again. Empty: the host's affinity.
+  std::vector<std::vector<int>> cpu_affinity = {};
+};
+
+// `lair::python("textstats")`, `lair::python("tools/parse.py")`.
+WorkerSpec python(std::string module);
+// `lair::command({"python3", "worker.py", "--worker-id", "{worker_id}"})`.
+WorkerSpec command(std::vector<std::string> argv);
+
+struct PoolOptions {
+  // Names the pool in logs, metrics and worker ids. Letters, digits, '_', '-', '.'; 1 to 64 characters.
+  std::string name = "lair";
+  WorkerSpec worker = {};
+
+  // Workers kept. 0: the number of usable CPUs (affinity and cgroup quota honoured). At most 4096.
+  std::size_t size = 0;
+  // Workers beyond `size`, started when a waiter has waited `overflow_after`. At most 4096.
+  std::size_t overflow = 0;
+  Duration overflow_after = std::chrono::milliseconds(250);
+  // An overflow worker idle this long is retired.
+  Duration overflow_idle = std::chrono::seconds(60);
+  // false: all workers start at once, in parallel. true: one per waiting caller, on demand.
+  bool lazy = false;
+  // Workers that may be loading their interpreter and imports at once. 0: usable CPUs + 2. Those already
+  // in `on_start` don't count: they wait for something else (docs/adr/0007-start-bound.md).
+  std::size_t max_starting = 0;
+
+  // From spawn to ready, for each worker.
+  Duration start_timeout = std::chrono::seconds(30);
+  // Longest wait for a worker. Passing it is kOverloaded (or kUnavailable where none is up).
+  Duration checkout_timeout = std::chrono::seconds(30);
+  // A whole call: queue wait + service. Passing it is kDeadlineExceeded. `kForever` is allowed.
+  Duration timeout = std::chrono::seconds(60);
+  // Callers that may wait at once; one more is refused with kOverloaded. 0: 8 × (size + overflow).
+  std::size_t max_waiters = 0;
+  // A waiter that has waited this long is given the next free worker; before that, a caller that
+  // arrives may take it first (docs/adr/0004-handoff.md). 0: strict hand-off, always.
+  Duration barging_window = std::chrono::milliseconds(5);
+
+  // On shutdown: how long calls in flight may take to finish.
+  Duration shutdown_grace = std::chrono::seconds(30);
+  // From SIGTERM (and the shutdown command) to SIGKILL of the worker's process group.
+  Duration terminate_grace = std::chrono::seconds(5);
+
+  // Largest message in either direction, bytes. 64 KiB … 1 GiB.
+  std::size_t max_frame = 64u << 20;
+  // Lines of a worker's stderr that are kept for error messages.
+  std::size_t stderr_lines = 20;
+  // Where the pool's log and its workers' output go, line by line. Null: a logger on stderr. Calls to it
+  // are made on a thread of its own: a slow sink delays nobody, and loses lines beyond 8192 (counted).
+  std::shared_ptr<spdlog::logger> logger = {};
+  // "debug", "info", "warn", "error" or "off": what is logged when `logger` is null.
+  std::string log_level = "info";
+};
+
+// For one call. Absent: the pool's setting.
+struct CallOptions {
+  // Queue wait + service. `kForever` is allowed.
+  std::optional<Duration> timeout = {};
+  // Queue wait alone.
+  std::optional<Duration> checkout_timeout = {};
+};
+
+// For one checkout of a lease.
+struct CheckoutOptions {
+  // Queue wait. Absent: the pool's `checkout_timeout`.
+  std::optional<Duration> timeout = {};
+};
+
+// Reads a pool's settings from a JSON object: names as in PoolOptions and WorkerSpec (`module`, `argv`,
+// `env` … directly among the others), durations as numbers of seconds or as text ("250ms", "5s", "2min",
+// "forever"). An unknown name, a wrong type and a value out of range are errors that name the setting; an
+// unknown name comes with the nearest known one.
+Result<PoolOptions> parse_pool_options(const Json& settings);
+
+// Checks the options against each other: Ok, or kInvalidArgument naming the setting. Pool does it first.
+Result<void> validate(const PoolOptions& options);
+
+}  // namespace lair

@@ -1,0 +1,88 @@
+// Pool: warm, supervised Python worker processes, called concurrently. Start here.
+//
+//   lair::Pool pool{{.name = "text", .worker = lair::python("textstats"), .size = 4}};
+//   pool.wait_ready();
+//   int n = pool.call<int>("count_words", "to be or not to be");
+//
+// The calling thread checks a worker out, talks to it directly and checks it in; the pool coordinates and
+// never carries a byte of a call. One supervisor thread a pool starts, watches and ends workers, through
+// a small process of its own, `lair-keeper`, which makes sure that none outlives the program.
+//
+// Every call ends exactly once, by its deadline, with a value or a typed Error that says whether the
+// command may have run. A worker that misses a deadline, dies or babbles is replaced, never reused.
+//
+// The library installs no signal handler, changes no signal disposition and raises no SIGPIPE. In a child
+// that the program fork()s, a pool is inert: its calls are kUnavailable and its destructor touches nothing.
+//
+// Thread-safety: all members may be called from any number of threads; destruction must come last.
+#pragma once
+
+#include <lair/endpoint.hpp>
+#include <lair/lease.hpp>
+#include <lair/options.hpp>
+#include <lair/stats.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lair {
+
+namespace pool {
+class Shell;
+}
+
+// One command as a worker announced it. `params` and `doc` as in docs/protocol.md.
+struct CommandInfo {
+  std::string name;
+  std::string kind;  // "call"
+  std::string doc;
+  Json params;  // array of {name, kind, required, default?, annotation?}
+};
+
+class Pool final : public Endpoint {
+ public:
+  // Starts the keeper and (unless `lazy`) all workers, in parallel, and returns without waiting for them.
+  // Throws CallError: kInvalidArgument for a bad setting, kUnavailable where lair-keeper is not found.
+  explicit Pool(PoolOptions options);
+  // The same without exceptions.
+  static Result<Pool> create(PoolOptions options);
+
+  Pool(Pool&&) noexcept;
+  Pool& operator=(Pool&&) noexcept;  // shuts down the pool it was
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool() override;  // as shutdown()
+
+  // Blocks until `count` workers (default: all of `size`) are ready, `timeout` (default: `start_timeout`) has
+  // passed, or it is clear that they will not be. Starts them where the pool is lazy. The error is that
+  // of the failed start: its stage, its reason, the worker's last stderr lines.
+  Result<void> try_wait_ready(std::optional<std::size_t> count = {}, std::optional<Duration> timeout = {});
+  void wait_ready(std::optional<std::size_t> count = {}, std::optional<Duration> timeout = {}) {
+    try_wait_ready(count, timeout).value();
+  }
+
+  Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+
+  // Takes a worker for several calls. Blocks at most `checkout_timeout`.
+  Result<Lease> try_checkout(const CheckoutOptions& options = {});
+  Lease checkout(const CheckoutOptions& options = {}) { return try_checkout(options).value(); }
+
+  // The commands that workers announced; empty until one is ready, and for protocol 1 programs.
+  std::vector<CommandInfo> commands() const;
+
+  PoolStats stats() const;
+
+  // Refuses new calls, fails waiters, lets calls in flight finish within `grace` (default:
+  // `shutdown_grace`), then ends the workers, gently and then not, and returns when every process is
+  // reaped. Idempotent; a second caller waits for the same end.
+  void shutdown(std::optional<Duration> grace = {});
+
+  const PoolOptions& options() const noexcept;  // as resolved: no zero is left that means "default"
+
+ private:
+  explicit Pool(std::shared_ptr<pool::Shell> shell) noexcept;
+  std::shared_ptr<pool::Shell> shell_;  // leases share it
+};
+
+}  // namespace lair

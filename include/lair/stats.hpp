@@ -1,0 +1,72 @@
+// Numbers about a pool at one instant, taken under its lock: they add up.
+//
+// Thread-safety: values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <lair/deadline.hpp>
+#include <lair/json.hpp>
+#include <string>
+#include <vector>
+
+namespace lair {
+
+// Where a slot of the pool is. Every slot is in exactly one of these.
+enum class SlotState : std::uint8_t {
+  kVacant,      // no worker, and none wanted yet (lazy, overflow, or waiting for its turn to start)
+  kStarting,    // from spawn to ready
+  kIdle,        // ready, free
+  kBusy,        // at least one call or lease on it
+  kChecking,    // being asked whether it is well
+  kStopping,    // asked to end, or killed and not yet reaped
+  kBackingOff,  // its last worker failed to start; the next attempt is timed
+  kFailed,      // given up on, but for a probe now and then
+};
+inline constexpr std::size_t kSlotStates = 8;
+const char* to_string(SlotState state) noexcept;
+
+struct WorkerStats {
+  std::uint32_t slot = 0;
+  std::uint64_t generation = 0;  // 0: the slot never had a worker
+  SlotState state = SlotState::kVacant;
+  bool overflow = false;
+  int pid = 0;
+  std::uint64_t calls = 0;  // completed by this generation
+};
+
+struct PoolStats {
+  std::string name;
+  std::size_t size = 0;
+  std::size_t overflow = 0;
+  std::size_t slots[kSlotStates] = {};  // by SlotState; the sum is size + overflow
+  std::size_t waiters = 0;
+  Duration oldest_wait{};
+
+  // Since the pool's start. admitted = ok + error + timeout + crashed + shed + inflight: `ok` and `error` are
+  // replies (a value, a Python exception), `timeout` deadlines, `crashed` workers lost or babbling, `shed`
+  // calls that ended before they reached a worker.
+  std::uint64_t admitted = 0;
+  std::uint64_t ok = 0;
+  std::uint64_t error = 0;
+  std::uint64_t timeout = 0;
+  std::uint64_t crashed = 0;
+  std::uint64_t shed = 0;
+  std::uint64_t inflight = 0;
+  std::uint64_t leases = 0;  // held now
+
+  std::uint64_t workers_started = 0;  // spawned
+  std::uint64_t workers_ready = 0;    // of these, became ready
+  std::uint64_t workers_exited = 0;
+  std::uint64_t log_lines_dropped = 0;
+
+  std::vector<WorkerStats> workers;  // one per slot
+
+  std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }
+  // Ready to serve or serving.
+  std::size_t ready() const noexcept { return count(SlotState::kIdle) + count(SlotState::kBusy); }
+};
+
+Json to_json_value(const PoolStats& stats);
+
+}  // namespace lair

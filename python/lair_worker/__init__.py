@@ -1,0 +1,29 @@
+"""The Python side of Lair: turns functions into commands of a warm, supervised worker process.
+
+    import lair_worker as lair
+
+    @lair.command
+    def count_words(text: str) -> int:
+        return len(text.split())
+
+    if __name__ == "__main__":
+        lair.serve()          # also: python3 -m lair_worker textstats
+
+This file and ``_too_old.py`` keep to syntax that any Python can parse, so that an interpreter that is too
+old gets a clear answer instead of a SyntaxError.
+"""
+
+import sys
+
+__version__ = "0.1.0"
+
+if sys.version_info < (3, 9):
+    from lair_worker import _too_old
+
+    _too_old.refuse()
+
+from lair_worker._context import Context, context
+from lair_worker._registry import command, on_start, on_stop
+from lair_worker._worker import serve
+
+__all__ = ["Context", "__version__", "command", "context", "on_start", "on_stop", "serve"]

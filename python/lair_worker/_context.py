@@ -1,0 +1,88 @@
+"""What a running command can ask about its call."""
+
+from __future__ import annotations
+
+from _contextvars import ContextVar
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Identity:
+    """Who this worker is; set once, at the start."""
+
+    __slots__ = ("generation", "slot", "worker_id")
+
+    def __init__(self) -> None:
+        self.worker_id: str | None = None
+        self.slot: int | None = None
+        self.generation: int | None = None
+
+
+identity = Identity()
+
+
+class Context:
+    """One call: its command, deadline and session, and the worker that runs it.
+
+    Built for every call, so it keeps what came with the call as it came and works out the rest when asked.
+    """
+
+    __slots__ = ("_meta", "_received", "command")
+
+    def __init__(self, command: str, meta: dict[str, Any], received: float) -> None:
+        self.command = command
+        self._meta = meta
+        self._received = received
+
+    @property
+    def worker_id(self) -> str | None:
+        """The worker's name, for example ``text-0-1``; None when the host gave none."""
+        return identity.worker_id
+
+    @property
+    def slot(self) -> int | None:
+        """The worker's place in its pool; None outside a Lair pool."""
+        return identity.slot
+
+    @property
+    def generation(self) -> int | None:
+        """Counts the workers that have held the slot; None outside a Lair pool."""
+        return identity.generation
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that the call belongs to, if any."""
+        return self._meta.get("session")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that came with the call, if any."""
+        return self._meta.get("traceparent")
+
+    @property
+    def deadline(self) -> float | None:
+        """When the host stops waiting, on the clock of ``time.monotonic()``; None for no deadline."""
+        ms = self._meta.get("ms")
+        return self._received + ms / 1000 if isinstance(ms, (int, float)) else None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below 0; None for no deadline."""
+        deadline = self.deadline
+        return None if deadline is None else max(0.0, deadline - monotonic())
+
+    def __repr__(self) -> str:
+        return f"<lair_worker.Context of {self.command!r}, session {self.session_id!r}>"
+
+
+current: ContextVar[Context | None] = ContextVar("lair_worker.current", default=None)
+
+
+def context() -> Context:
+    """The call that is running. LookupError outside a command (and in a thread that a command started)."""
+    found = current.get()
+    if found is None:
+        raise LookupError("lair_worker.context(): no command is running in this thread")
+    return found

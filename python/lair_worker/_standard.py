@@ -1,0 +1,69 @@
+"""The commands that every worker has. A user's command of the same name wins, ``shutdown`` excepted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic, time
+
+from lair_worker._context import context, identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from lair_worker._worker import Worker
+
+PYTHON_VERSION = ".".join(map(str, sys.version_info[:3]))
+
+
+def standard_commands(worker: Worker) -> dict[str, Callable[..., Any]]:
+    """Bound to their worker. They ignore arguments that they don't know, as the traditional ones did."""
+
+    def ping(*_: Any, **__: Any) -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "timestamp": time(),
+            "uptime": monotonic() - worker.started,
+            "worker_id": identity.worker_id,
+            "mode": worker.mode,
+            "python": PYTHON_VERSION,
+            "pid": os.getpid(),
+        }
+
+    def get_stats(*_: Any, **__: Any) -> dict[str, Any]:
+        return {
+            "command_count": worker.command_count,
+            "error_count": worker.error_count,
+            "uptime": monotonic() - worker.started,
+            "memory_usage": _memory_usage(),
+        }
+
+    def cleanup(*_: Any, **__: Any) -> dict[str, Any]:
+        import gc
+
+        return {"status": "cleaned", "objects_collected": gc.collect()}
+
+    def cleanup_session(session_id: Any = None, *_: Any, **__: Any) -> dict[str, Any]:
+        # The SDK keeps nothing for a session; an application that does defines its own command.
+        return {"status": "cleaned", "session_id": context().session_id if session_id is None else session_id}
+
+    def reset_state(*_: Any, **__: Any) -> dict[str, Any]:
+        commands, errors = worker.command_count, worker.error_count
+        worker.command_count = worker.error_count = 0
+        return {"status": "reset", "commands_reset": commands, "errors_reset": errors}
+
+    def shutdown(*_: Any, **__: Any) -> dict[str, Any]:
+        worker.ending.requested = True
+        return {"status": "shutting_down", "worker_id": identity.worker_id, "mode": worker.mode}
+
+    every = (ping, get_stats, cleanup, cleanup_session, reset_state, shutdown)
+    return {each.__name__: each for each in every}
+
+
+def _memory_usage() -> dict[str, int]:
+    """Bytes, from the kernel: the whole address space and what of it is in memory."""
+    with open("/proc/self/statm", "rb") as file:
+        pages = file.read().split()
+    size = os.sysconf("SC_PAGE_SIZE")
+    return {"rss": int(pages[1]) * size, "vms": int(pages[0]) * size}

@@ -1,0 +1,278 @@
+"""A worker's life: channel, first frame, start, calls, end.
+
+    first frame -> user's module -> handshake's reply -> on_start -> READY -> calls ... -> on_stop -> exit
+
+Under protocol 1 on_start comes before the handshake's reply. A foreign host may leave the handshake out: then
+its first command is answered after on_start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic, time
+
+import lair_worker
+from lair_worker import _protocol1, _protocol2, _registry, _signals
+from lair_worker._channel import Channel, HostBroken, HostGone, open_channel
+from lair_worker._context import identity
+from lair_worker._standard import PYTHON_VERSION, standard_commands
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, NoReturn
+
+    from lair_worker._errors import Failure
+    from lair_worker._protocol1 import Protocol1
+    from lair_worker._protocol2 import Protocol2
+
+_SERVED_TWICE = "lair_worker.serve() runs once in a process; put it under `if __name__ == '__main__':`"
+
+
+class StartFailed(Exception):
+    """The host has been told; what remains is to exit with status 1."""
+
+
+def serve() -> NoReturn:
+    """Serves this process's commands until the host ends it. Does not return: it ends the process.
+
+    Call it from the main thread, at the end of a worker script. Without any decorated function, the
+    script's public functions are the commands.
+    """
+    serve_target(None, sys.argv[1:])
+
+
+_serving = False
+
+
+def serve_target(target: str | None, arguments: list[str]) -> NoReturn:
+    """``serve`` for a module or a file; ``arguments`` may hold ``--mode`` and ``--worker-id``."""
+    global _serving
+    if _serving:
+        raise RuntimeError(_SERVED_TWICE)
+    _serving = True
+    worker = Worker(target, arguments)
+    status = worker.run()
+    _end(status)
+
+
+class Worker:
+    """What the protocols and the standard commands share: the commands, the counters and the end."""
+
+    def __init__(self, target: str | None, arguments: list[str]) -> None:
+        self.started = monotonic()
+        self.ending = _signals.Ending()
+        self.table: dict[str, Callable[..., Any]] = {}
+        self.command_count = 0
+        self.error_count = 0
+        self._target = target
+        self._parent = os.getppid()
+        self._started_by: int | None = None  # the process that on_start ran in; its forks have no on_stop
+        self._own_channel = "LAIR_CHANNEL_FD" in os.environ
+        self._pooled = self._own_channel or "LAIR_POOL" in os.environ
+        self.mode = option(arguments, "--mode") or ("pool-worker" if self._pooled else "standalone")
+        identity.worker_id = os.environ.get("LAIR_WORKER_ID") or option(arguments, "--worker-id")
+        identity.slot = _number(os.environ.get("LAIR_SLOT"))
+        identity.generation = _number(os.environ.get("LAIR_GENERATION"))
+
+    def run(self) -> int:
+        """The whole life; its exit status."""
+        status = 0
+        try:
+            try:
+                self._live()
+            finally:
+                self.ending.closing = True  # from here on SIGTERM changes nothing; the host has SIGKILL left
+        except (_signals.Terminated, HostGone):
+            pass
+        except StartFailed:
+            status = 1
+        except HostBroken as error:
+            print(f"lair_worker: the host has broken the protocol: {error}", file=sys.stderr)
+            status = 1
+        except BaseException:
+            # A SIGTERM that user code has turned into another exception ends the worker all the same.
+            if not self.ending.terminated:
+                raise
+        return status if self._stop() else 1
+
+    def _live(self) -> None:
+        try:
+            _signals.install(self.ending, self._pooled)
+        except ValueError:
+            raise RuntimeError("lair_worker.serve() must be called from the main thread") from None
+        channel = open_channel()
+        _signals.let_forks_go(channel, self.ending)
+        protocol = self._greet(channel)
+        if protocol is not None:
+            protocol.run()
+
+    # --- start ----------------------------------------------------------------------------------------
+
+    def _greet(self, channel: Channel) -> Protocol1 | Protocol2 | None:
+        """Reads the first request and starts accordingly; None if the host has gone before it."""
+        while True:
+            payload = channel.receive()
+            if payload is None:
+                return None
+            try:
+                number, name, args = _protocol1.parse(payload)
+                break
+            except _protocol1.Malformed as error:
+                channel.send(_protocol1.malformed_reply(error))
+        offer = args.get("lair")
+        handshake = name == "ping" and ("initialization" in args or "lair" in args)
+        if handshake and isinstance(args.get("worker_id"), str):
+            identity.worker_id = args["worker_id"]
+
+        self._load(channel, number)
+        if handshake and type(offer) is dict and _protocol2.accepts(offer):
+            return self._start_protocol2(channel, number, offer)
+        return self._start_protocol1(channel, number, name, args, handshake)
+
+    def _load(self, channel: Channel, number: int) -> None:
+        """Imports the user's module. A failure is the reply to the first request."""
+        try:
+            _registry.load(self._target)
+        except BaseException as error:
+            if self.ending.terminated:
+                raise
+            failure = self._report(error, "the worker's module can't be imported")
+            channel.send(_protocol1.error_reply(number, failure, stage="environment", permanent=True))
+            raise StartFailed from None
+        standard = standard_commands(self)
+        self.table.update(standard)
+        self.table.update(_registry.commands)
+        self.table[_registry.RESERVED] = standard[_registry.RESERVED]
+
+    def _start_protocol2(self, channel: Channel, number: int, offer: dict[str, Any]) -> Protocol2:
+        from lair_worker._announce import announce
+
+        if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
+            channel.max_frame = offer["max_frame"]
+        identity.generation = offer["generation"]
+        result = self._pong()
+        result["lair"] = {
+            "version": _protocol2.VERSION,
+            "codec": _protocol2.CODEC,
+            "max_frame": channel.max_frame,
+            "concurrency": 1,
+            "sdk": lair_worker.__version__,
+            "executable": sys.executable,
+            "commands": announce(_registry.commands),
+        }
+        channel.send(_protocol1.success_reply(number, result))
+        protocol = _protocol2.Protocol2(self, channel, offer["generation"])
+        try:
+            self._run_start_hooks()
+        except BaseException as error:
+            if self.ending.terminated:
+                raise
+            failure = self._report(error, "an on_start function failed")
+            protocol.start_failed(failure, "warm_up", _is_permanent(error))
+            raise StartFailed from None
+        protocol.ready()
+        return protocol
+
+    def _start_protocol1(
+        self, channel: Channel, number: int, name: str, args: dict[str, Any], handshake: bool
+    ) -> Protocol1:
+        try:
+            self._run_start_hooks()
+        except BaseException as error:
+            if self.ending.terminated:
+                raise
+            failure = self._report(error, "an on_start function failed")
+            more = {"stage": "warm_up", "permanent": _is_permanent(error)}
+            channel.send(_protocol1.error_reply(number, failure, **more))
+            raise StartFailed from None
+        protocol = _protocol1.Protocol1(self, channel)
+        if handshake:
+            channel.send(_protocol1.success_reply(number, self._pong()))
+        if not self._pooled:
+            _signals.watch_parent(self.ending, self._parent)
+        if not handshake:
+            channel.send(protocol.answer_request(number, name, args))
+        return protocol
+
+    def _pong(self) -> dict[str, Any]:
+        """The handshake's answer; the SDK's own, also if the user has a command ``ping``."""
+        return {
+            "status": "ok",
+            "worker_id": identity.worker_id,
+            "python": PYTHON_VERSION,
+            "pid": os.getpid(),
+            "uptime": monotonic() - self.started,
+            "mode": self.mode,
+            "timestamp": time(),
+        }
+
+    def _run_start_hooks(self) -> None:
+        for hook in _registry.start_hooks:
+            hook()
+        self._started_by = os.getpid()
+
+    def _report(self, error: BaseException, what: str) -> Failure:
+        """For the reply, and on stderr too: that is where an operator looks first."""
+        from lair_worker import _errors
+
+        failure = _errors.from_exception(error, _errors.START)
+        print(f"lair_worker: {what}:\n{failure.traceback}", file=sys.stderr, end="")
+        return failure
+
+    # --- end ------------------------------------------------------------------------------------------
+
+    def _stop(self) -> bool:
+        """Runs the on_stop functions, all of them; False if one raised. Not for a start that has failed."""
+        self.ending.closing = True
+        clean = True
+        for hook in reversed(_registry.stop_hooks if self._started_by == os.getpid() else []):
+            try:
+                hook()
+            except BaseException as error:
+                clean = False
+                self._report(error, "an on_stop function failed")
+        return clean
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Trying again can't help: code is missing or is not Python."""
+    return isinstance(error, (ImportError, SyntaxError))
+
+
+def option(arguments: list[str], name: str) -> str | None:
+    """The value of ``--name VALUE`` or ``--name=VALUE`` among arguments that may be anybody's."""
+    for index, argument in enumerate(arguments):
+        if argument == name and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(name + "="):
+            return argument[len(name) + 1 :]
+    return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process, as sys.exit() does, but never waits for a thread that the user has left running."""
+    others = _other_threads()
+    if not others:
+        sys.exit(status)
+    print(f"lair_worker: ending without waiting for threads: {', '.join(others)}", file=sys.stderr)
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    finally:
+        os._exit(status)
+
+
+def _other_threads() -> list[str]:
+    """The names of the threads that the interpreter would wait for."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return []
+    main = threading.main_thread()
+    return [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not main]

@@ -1,0 +1,51 @@
+#include <lair/stats.hpp>
+
+#include "base/assert.hpp"
+
+namespace lair {
+
+const char* to_string(SlotState state) noexcept {
+  static constexpr const char* kNames[] = {"vacant",   "starting", "idle",        "busy",
+                                           "checking", "stopping", "backing_off", "failed"};
+  static_assert(std::size(kNames) == kSlotStates);
+  LAIR_ASSERT(static_cast<std::size_t>(state) < kSlotStates);
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+Json to_json_value(const PoolStats& stats) {
+  Json slots = Json::object();
+  for (std::size_t i = 0; i < kSlotStates; ++i) slots[to_string(static_cast<SlotState>(i))] = stats.slots[i];
+
+  Json workers = Json::array();
+  for (const WorkerStats& worker : stats.workers) {
+    workers.push_back({{"slot", worker.slot},
+                       {"generation", worker.generation},
+                       {"state", to_string(worker.state)},
+                       {"overflow", worker.overflow},
+                       {"pid", worker.pid},
+                       {"calls", worker.calls}});
+  }
+
+  return {{"name", stats.name},
+          {"size", stats.size},
+          {"overflow", stats.overflow},
+          {"ready", stats.ready()},
+          {"slots", std::move(slots)},
+          {"waiters", stats.waiters},
+          {"oldest_wait_seconds", std::chrono::duration<double>(stats.oldest_wait).count()},
+          {"admitted", stats.admitted},
+          {"ok", stats.ok},
+          {"error", stats.error},
+          {"timeout", stats.timeout},
+          {"crashed", stats.crashed},
+          {"shed", stats.shed},
+          {"inflight", stats.inflight},
+          {"leases", stats.leases},
+          {"workers_started", stats.workers_started},
+          {"workers_ready", stats.workers_ready},
+          {"workers_exited", stats.workers_exited},
+          {"log_lines_dropped", stats.log_lines_dropped},
+          {"workers", std::move(workers)}};
+}
+
+}  // namespace lair

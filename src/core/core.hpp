@@ -1,0 +1,182 @@
+// Core: the whole pool as a pure function, step(event, now) → effects.
+//
+// It knows slots and their workers, permits, waiters, restarts and the shutdown, and decides everything: who
+// gets which worker, what is started, stopped, killed. It makes no syscall, reads no clock, holds no lock
+// and calls nobody, so the same code runs in production, under a simulator with a seed, and in tests that
+// walk through every state and event.
+//
+//   · Idle workers are taken last-in first-out: the warmest first.
+//   · A worker that comes free goes to the oldest eligible waiter if it has waited for `barging_window`. Before
+//     that the waiter is only woken, and a caller that happens to arrive may be quicker: see
+//     docs/adr/0004-handoff.md. Never is a permit free while a waiter for it sleeps unwoken.
+//   · A slot refills when its worker is dead, not when a leaked hold on that worker comes back.
+//
+// The invariants (docs/architecture.md lists them) are checked by `broken_invariant()`.
+//
+// Thread-safety: none; the shell's mutex guards it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/effect.hpp"
+#include "core/event.hpp"
+#include "core/restart_policy.hpp"
+#include "core/transitions.hpp"
+#include "core/wait_queue.hpp"
+
+namespace lair::core {
+
+class Core {
+ public:
+  explicit Core(const CoreConfig& config);
+
+  // Appends to `effects`. `now` must not go backwards.
+  Outcome step(const Event& event, TimePoint now, Effects& effects);
+
+  // When a Tick is next due; TimePoint::max() if none is.
+  TimePoint next_timer(TimePoint now) const;
+
+  std::size_t ready_count() const { return count(SlotState::kIdle) + count(SlotState::kBusy); }
+  std::size_t starting_count() const { return count(SlotState::kStarting); }
+  std::size_t count(SlotState state) const { return counts_[static_cast<std::size_t>(state)]; }
+  std::size_t waiters() const { return queue_.size(); }
+  TimePoint oldest_waiter_since() const;  // TimePoint::max() if none
+  // A caller that came now would be served some time, as far as can be known.
+  bool can_serve() const;
+  // Starting workers has failed too often, or for good.
+  bool failed() const { return restarts_.failed(); }
+  bool shutting_down() const { return shutting_down_; }
+  bool drained() const { return drained_; }
+  // While shutting down: when the calls in flight lose their workers.
+  TimePoint grace_end() const { return grace_end_; }
+  // Somebody holds a permit of this worker (its channel is with a caller).
+  bool held(WorkerRef ref) const;
+
+  struct SlotView {
+    SlotState state;
+    Generation generation;
+    bool overflow;
+    std::uint64_t calls;
+  };
+  SlotView slot(std::uint32_t index) const;
+  std::size_t slots() const { return slots_.size(); }
+  // Rows of workers that are dead but whose holds have not all come back.
+  std::size_t lingering() const { return lingering_.size(); }
+
+  // Empty if all is well; else the first broken invariant, in words. O(slots + waiters).
+  std::string broken_invariant() const;
+
+ private:
+  struct Hold {
+    Epoch epoch;
+    bool exclusive;
+    TimePoint since;
+  };
+  // One worker: what the table calls a row.
+  struct Row {
+    WorkerRef ref;
+    WorkerState state = WorkerState::kStarting;
+    Revision revision = 0;
+    std::uint32_t permits = 1;
+    std::uint32_t taken = 0;         // permits held
+    std::vector<Hold> holds;
+    std::uint64_t calls = 0;         // completed
+    bool importing = true;           // its interpreter and imports are still loading
+    bool was_ready = false;
+    bool start_failed = false;
+    Reason reason = Reason::kNone;   // why it is stopping
+    Reason retire = Reason::kNone;   // to be stopped when it comes back
+    TimePoint idle_since{};
+    TimePoint kill_at = TimePoint::max();
+    std::optional<Token> reserved_for;  // an exclusive waiter drains it
+  };
+  struct Slot {
+    bool overflow = false;
+    SlotState rest = SlotState::kVacant;  // while it has no worker: vacant, backing off or failed
+    Generation generation = 0;            // of its last worker
+    unsigned strikes = 0;                 // unproductive deaths in a row
+    TimePoint retry_at = TimePoint::min();
+    std::optional<Row> row;
+
+    SlotState state() const;
+  };
+
+  // One overload an event.
+  Outcome on(const Begin&);
+  Outcome on(const Prewarm&);
+  Outcome on(const Tick&);
+  Outcome on(const Shutdown&);
+  Outcome on(const Checkout&);
+  Outcome on(const Claim&);
+  Outcome on(const Abandon&);
+  Outcome on(const Checkin&);
+  Outcome on(const Spawned&);
+  Outcome on(const Handshaken&);
+  Outcome on(const Ready&);
+  Outcome on(const StartFailed&);
+  Outcome on(const BeginCheck&);
+  Outcome on(const CheckPassed&);
+  Outcome on(const Condemn&);
+  Outcome on(const Retire&);
+  Outcome on(const Exited&);
+
+  // The one place where a worker changes state: it keeps the counts, the idle stack and the log true.
+  void move(Row& row, WorkerState to, Reason reason);
+  void rest(Slot& slot, SlotState state);
+  Row* live(WorkerRef ref);
+  // Looks the event up for a live worker. kDone: apply it.
+  Outcome admit(const Row* row, WorkerEvent event) const;
+
+  Row* pick(const Waiter& waiter);
+  Row* pick_in_turn(const Waiter& waiter);
+  void grant(Row& row, Token token, bool exclusive);
+  bool give_back(Row& row, Epoch epoch);
+  void end(Row& row, Reason reason, bool gently);
+  void bury(Slot& slot);
+
+  // The pool's standing duties, after each event that may have changed what they depend on.
+  void serve();
+  void start_workers();
+  std::size_t wanted_base_starts() const;
+  std::size_t wanted_overflow_starts() const;
+  bool start(Slot& slot);
+  void retire_idle_overflow();
+  void refuse_hopeless();
+  void check_drained();
+  void refuse(Token token, RefuseReason why);
+  void refuse_all(RefuseReason why);
+  void refuse_pinned(WorkerRef ref);
+  void fail_resting_slots();
+  void forget_reservation(Token token);
+  bool aged(const Waiter& waiter) const { return now_ - waiter.since >= config_.barging_window; }
+  std::size_t free_permits() const;
+  Duration retry_after() const;
+
+  const CoreConfig config_;
+  std::vector<Slot> slots_;
+  std::vector<Row> lingering_;
+  std::vector<std::uint32_t> idle_;  // a stack: the last to come back is the first to go
+  std::size_t counts_[kSlotStates] = {};
+  WaitQueue queue_;
+  RestartPolicy restarts_;
+  Revision revision_ = 1;
+  Epoch last_epoch_ = 0;
+  std::size_t importing_ = 0;
+  bool multiplexed_ = false;       // some worker has more than one permit
+  bool awaiting_start_token_ = false;
+  std::size_t prewarm_ = 0;
+  Duration mean_service_{};
+  bool begun_ = false;
+  bool shutting_down_ = false;
+  bool drained_ = false;
+  TimePoint grace_end_ = TimePoint::max();
+
+  // Valid during a step.
+  TimePoint now_{};
+  Effects* effects_ = nullptr;
+  bool ready_changed_ = false;
+};
+
+}  // namespace lair::core

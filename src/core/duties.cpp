@@ -1,0 +1,298 @@
+// What a pool must always see to, whatever has just happened: serve waiters, start workers, retire spare
+// ones, refuse the hopeless.
+#include <algorithm>
+
+#include "base/assert.hpp"
+#include "core/core.hpp"
+
+namespace lair::core {
+
+// --- Serving waiters -------------------------------------------------------------------------------
+
+std::size_t Core::free_permits() const {
+  if (!multiplexed_) return idle_.size();
+  std::size_t free = 0;
+  for (const Slot& slot : slots_) {
+    if (!slot.row) continue;
+    if (slot.row->state == WorkerState::kIdle || slot.row->state == WorkerState::kBusy) {
+      free += slot.row->permits - slot.row->taken;
+    }
+  }
+  return free;
+}
+
+Core::Row* Core::pick(const Waiter& waiter) {
+  const auto open_to_it = [&](const Row& row) {
+    return !row.reserved_for || *row.reserved_for == waiter.token;
+  };
+  if (!waiter.who.any) {
+    Row* row = live(waiter.who.only);
+    if (row == nullptr || !open_to_it(*row)) return nullptr;
+    if (row->state == WorkerState::kIdle) return row;
+    const bool shares = row->state == WorkerState::kBusy && row->taken < row->permits;
+    if (shares && !waiter.exclusive) return row;
+    if (waiter.exclusive && row->state == WorkerState::kBusy) row->reserved_for = waiter.token;
+    return nullptr;
+  }
+  for (auto slot = idle_.rbegin(); slot != idle_.rend(); ++slot) {
+    Row& row = *slots_[*slot].row;
+    if (open_to_it(row)) return &row;
+  }
+  if (!multiplexed_) return nullptr;
+
+  // All are busy: share the least loaded, or (exclusive) have it drained for us.
+  Row* best = nullptr;
+  for (Slot& slot : slots_) {
+    if (!slot.row || slot.row->state != WorkerState::kBusy) continue;
+    Row& row = *slot.row;
+    if (waiter.exclusive && row.reserved_for == waiter.token) return nullptr;  // already draining one
+    if (row.reserved_for || (!waiter.exclusive && row.taken == row.permits)) continue;
+    if (best == nullptr || row.taken < best->taken) best = &row;
+  }
+  if (waiter.exclusive) {
+    if (best != nullptr) best->reserved_for = waiter.token;
+    return nullptr;
+  }
+  return best;
+}
+
+// As pick, but not past an elder whose turn it is.
+Core::Row* Core::pick_in_turn(const Waiter& waiter) {
+  Row* row = pick(waiter);
+  if (row == nullptr) return nullptr;
+  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
+    const Waiter& elder = queue_.at(i);
+    if (elder.token == waiter.token || !aged(elder)) break;
+    if (elder.deadline > now_ && elder.who.admits(row->ref) && elder.woken) return nullptr;
+  }
+  return row;
+}
+
+void Core::forget_reservation(Token token) {
+  if (!multiplexed_) return;
+  for (Slot& slot : slots_) {
+    if (slot.row && slot.row->reserved_for == token) slot.row->reserved_for.reset();
+  }
+}
+
+// Gives free workers to waiters that have waited long enough, and wakes as many others as could be served.
+void Core::serve() {
+  std::size_t budget = free_permits();
+  for (auto i = queue_.first(); i != WaitQueue::kNone && budget > 0;) {
+    const auto next = queue_.next(i);
+    Waiter& waiter = queue_.at(i);
+    if (waiter.deadline <= now_) {
+      const Token token = waiter.token;
+      queue_.take(token);
+      forget_reservation(token);
+      refuse(token, RefuseReason::kExpired);
+    } else if (Row* row = pick(waiter)) {
+      const std::size_t permits = waiter.exclusive ? row->permits : 1;
+      if (aged(waiter)) {
+        const Waiter served = waiter;
+        queue_.take(served.token);
+        forget_reservation(served.token);
+        grant(*row, served.token, served.exclusive);
+      } else if (!waiter.woken) {
+        waiter.woken = true;
+        effects_->push(Wake{waiter.token});
+      }
+      budget -= std::min(budget, permits);
+    }
+    i = next;
+  }
+}
+
+bool Core::can_serve() const {
+  if (shutting_down_) return false;
+  if (count(SlotState::kIdle) + count(SlotState::kBusy) + count(SlotState::kChecking) > 0) return true;
+  if (restarts_.permanent()) return starting_count() > 0;  // those under way may have seen the code before
+  return !restarts_.failed();
+}
+
+void Core::refuse(Token token, RefuseReason why) {
+  const Duration later = why == RefuseReason::kQueueFull ? retry_after() : Duration::zero();
+  effects_->push(Refuse{.token = token, .why = why, .retry_after = later});
+}
+
+void Core::refuse_all(RefuseReason why) {
+  while (!queue_.empty()) {
+    const Token token = queue_.at(queue_.first()).token;
+    queue_.take(token);
+    refuse(token, why);
+  }
+}
+
+void Core::refuse_pinned(WorkerRef ref) {
+  for (auto i = queue_.first(); i != WaitQueue::kNone;) {
+    const auto next = queue_.next(i);
+    const Waiter waiter = queue_.at(i);
+    if (!waiter.who.any && waiter.who.only == ref) {
+      queue_.take(waiter.token);
+      refuse(waiter.token, RefuseReason::kWorkerGone);
+    }
+    i = next;
+  }
+}
+
+void Core::refuse_hopeless() {
+  if (shutting_down_ || can_serve()) return;
+  refuse_all(RefuseReason::kNoWorkers);
+  ready_changed_ = true;
+}
+
+Duration Core::retry_after() const {
+  const auto workers = static_cast<Duration::rep>(std::max<std::size_t>(1, ready_count()));
+  const auto ahead = static_cast<Duration::rep>(queue_.size() + 1);
+  const Duration guess = mean_service_ > Duration::zero() ? mean_service_ : Duration(std::chrono::milliseconds(50));
+  return std::clamp<Duration>(guess * ahead / workers, std::chrono::milliseconds(1), std::chrono::seconds(30));
+}
+
+// --- Starting and retiring -------------------------------------------------------------------------
+
+// Callers that neither a free worker nor one already starting will serve.
+std::size_t Core::wanted_base_starts() const {
+  if (!config_.lazy) return config_.size;
+  const std::size_t coming = free_permits() + starting_count();
+  const std::size_t for_waiters = queue_.size() > coming ? queue_.size() - coming : 0;
+  std::size_t up = 0;
+  for (std::size_t i = 0; i < config_.size; ++i) {
+    up += slots_[i].row && slots_[i].row->state != WorkerState::kStopping ? 1 : 0;
+  }
+  return std::max(for_waiters, prewarm_ > up ? prewarm_ - up : 0);
+}
+
+std::size_t Core::wanted_overflow_starts() const {
+  if (config_.overflow == 0) return 0;
+  std::size_t patient = 0;
+  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
+    if (now_ - queue_.at(i).since < config_.overflow_after) break;
+    ++patient;
+  }
+  const std::size_t coming = free_permits() + starting_count();
+  return patient > coming ? patient - coming : 0;
+}
+
+void Core::start_workers() {
+  awaiting_start_token_ = false;
+  if (!begun_ || shutting_down_) return;
+  if (restarts_.failed()) {
+    if (now_ < restarts_.probe_at() || starting_count() > 0) return;
+    const auto probe = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row; });
+    if (probe == slots_.end()) return;
+    restarts_.probe_started(now_);
+    start(*probe);
+    return;
+  }
+  for (Slot& slot : slots_) {
+    if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_) rest(slot, SlotState::kVacant);
+  }
+  std::size_t base = wanted_base_starts();
+  std::size_t extra = wanted_overflow_starts();
+  for (Slot& slot : slots_) {
+    std::size_t& wanted = slot.overflow ? extra : base;
+    if (wanted == 0 || slot.row || slot.rest != SlotState::kVacant) continue;
+    if (!start(slot)) return;
+    --wanted;
+  }
+}
+
+// false: not now, and no other slot either.
+bool Core::start(Slot& slot) {
+  if (importing_ >= config_.max_starting) return false;
+  const bool replacement = slot.generation > 0;
+  if (replacement && !restarts_.take_start(now_)) {
+    awaiting_start_token_ = true;
+    effects_->push(Rearm{});
+    return false;
+  }
+  --counts_[static_cast<std::size_t>(slot.rest)];
+  ++counts_[static_cast<std::size_t>(SlotState::kStarting)];
+  slot.rest = SlotState::kVacant;
+  ++slot.generation;
+  slot.row.emplace();
+  slot.row->ref = {static_cast<std::uint32_t>(&slot - slots_.data()), slot.generation};
+  slot.row->revision = revision_;
+  ++importing_;
+  effects_->push(Spawn{slot.row->ref, revision_});
+  return true;
+}
+
+void Core::fail_resting_slots() {
+  for (Slot& slot : slots_) {
+    if (!slot.row && slot.rest != SlotState::kFailed) rest(slot, SlotState::kFailed);
+  }
+  effects_->push(Rearm{});
+  ready_changed_ = true;
+}
+
+void Core::retire_idle_overflow() {
+  for (std::size_t i = config_.size; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (!slot.row || slot.row->state != WorkerState::kIdle) continue;
+    if (now_ - slot.row->idle_since >= config_.overflow_idle) end(*slot.row, Reason::kIdle, true);
+  }
+}
+
+void Core::check_drained() {
+  if (!shutting_down_ || drained_) return;
+  const bool empty = std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.row.has_value(); });
+  if (!empty) return;
+  drained_ = true;
+  effects_->push(Drained{});
+}
+
+TimePoint Core::next_timer(TimePoint now) const {
+  TimePoint next = TimePoint::max();
+  const auto at = [&next](TimePoint when) { next = std::min(next, when); };
+  std::size_t spare_overflow = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.row) {
+      at(slot.row->kill_at);
+      if (slot.overflow && slot.row->state == WorkerState::kIdle) at(slot.row->idle_since + config_.overflow_idle);
+    } else {
+      if (slot.rest == SlotState::kBackingOff) at(slot.retry_at);
+      spare_overflow += slot.overflow ? 1 : 0;
+    }
+  }
+  if (shutting_down_) {
+    if (count(SlotState::kBusy) > 0) at(grace_end_);
+    return next;
+  }
+  if (restarts_.failed()) {
+    if (starting_count() == 0) at(restarts_.probe_at());
+  } else if (awaiting_start_token_) {
+    at(restarts_.next_start(now));
+  }
+  if (spare_overflow > 0) {
+    for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
+      const TimePoint patience_ends = queue_.at(i).since + config_.overflow_after;
+      if (patience_ends <= now) continue;
+      at(patience_ends);
+      break;
+    }
+  }
+  return next;
+}
+
+// --- Looking in ------------------------------------------------------------------------------------
+
+TimePoint Core::oldest_waiter_since() const {
+  return queue_.empty() ? TimePoint::max() : queue_.at(queue_.first()).since;
+}
+
+bool Core::held(WorkerRef ref) const {
+  const auto holds = [&](const Row& row) { return row.ref == ref && !row.holds.empty(); };
+  return (ref.slot < slots_.size() && slots_[ref.slot].row && holds(*slots_[ref.slot].row)) ||
+         std::any_of(lingering_.begin(), lingering_.end(), holds);
+}
+
+Core::SlotView Core::slot(std::uint32_t index) const {
+  const Slot& slot = slots_.at(index);
+  return {.state = slot.state(),
+          .generation = slot.generation,
+          .overflow = slot.overflow,
+          .calls = slot.row ? slot.row->calls : 0};
+}
+
+}  // namespace lair::core

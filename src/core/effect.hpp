@@ -1,0 +1,80 @@
+// What the shell must do after a step, once it has left the lock.
+//
+// Thread-safety: values.
+#pragma once
+
+#include <array>
+#include <variant>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace lair::core {
+
+// --- For callers -----------------------------------------------------------------------------------
+struct Grant {  // the waiter (or the caller that just asked) holds the worker
+  Token token;
+  WorkerRef worker;
+  Epoch epoch;
+};
+struct Wake { Token token; };  // a worker may be free for it: Claim
+struct Refuse {
+  Token token;
+  RefuseReason why;
+  Duration retry_after{};  // for kQueueFull: when a place is likely to be free
+};
+
+// --- For the supervisor ----------------------------------------------------------------------------
+struct Spawn {
+  WorkerRef worker;
+  Revision revision;
+};
+struct Stop {  // gently: the shutdown command and SIGTERM; a Kill follows if it takes too long
+  WorkerRef worker;
+  Reason reason;
+};
+struct Kill {
+  WorkerRef worker;
+  Reason reason;
+};
+struct Forget { WorkerRef worker; };  // reaped, and every hold returned: its descriptors may be closed
+struct Moved {                        // for logs; not sent for idle ↔ busy
+  WorkerRef worker;
+  WorkerState from;
+  WorkerState to;
+  Reason reason;
+};
+struct Rearm {};         // next_timer() may have come nearer
+struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed
+struct Drained {};       // shutting down, and no process is left
+
+using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
+
+// A list that doesn't allocate for the one or two effects of a checkout or a check-in.
+class Effects {
+ public:
+  void push(const Effect& effect) {
+    if (size_ < inline_.size()) {
+      inline_[size_] = effect;
+    } else {
+      rest_.push_back(effect);
+    }
+    ++size_;
+  }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const Effect& operator[](std::size_t i) const {
+    return i < inline_.size() ? inline_[i] : rest_[i - inline_.size()];
+  }
+  void clear() {
+    size_ = 0;
+    rest_.clear();
+  }
+
+ private:
+  std::array<Effect, 4> inline_{};
+  std::vector<Effect> rest_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace lair::core

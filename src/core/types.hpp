@@ -1,0 +1,76 @@
+// The pure pool's vocabulary: who is who, and why something ended.
+//
+// Thread-safety: values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <lair/deadline.hpp>
+#include <lair/stats.hpp>
+
+namespace lair::core {
+
+using Generation = std::uint64_t;
+using Revision = std::uint32_t;
+// A waiter's name, chosen by the shell; the core never looks into it.
+using Token = std::uint64_t;
+// Names one hold on a permit. Grows with every grant of the pool, so a late or doubled check-in is seen.
+using Epoch = std::uint64_t;
+
+// One worker: a slot and which of its successive occupants.
+struct WorkerRef {
+  std::uint32_t slot = 0;
+  Generation generation = 0;
+  friend auto operator<=>(const WorkerRef&, const WorkerRef&) = default;
+};
+
+enum class WorkerState : std::uint8_t { kStarting, kIdle, kBusy, kChecking, kStopping, kDead };
+inline constexpr std::size_t kWorkerStates = 6;
+
+// Why a worker was ended, or ended by itself.
+enum class Reason : std::uint8_t {
+  kNone,
+  kCrash,        // it ended, or closed its channel, unasked
+  kTimeout,      // it had a call whose deadline passed
+  kProtocol,     // it broke the protocol
+  kStartFailed,  // it did not become ready
+  kIdle,         // an overflow worker that nobody needed for a while
+  kAbandoned,    // its holder gave it back in mid-call
+  kShutdown,
+};
+const char* to_string(Reason reason) noexcept;
+const char* to_string(WorkerState state) noexcept;
+
+// Which workers will do for a waiter: any, or exactly one.
+struct Eligibility {
+  bool any = true;
+  WorkerRef only = {};
+
+  static Eligibility anyone() { return {}; }
+  static Eligibility just(WorkerRef worker) { return {.any = false, .only = worker}; }
+  bool admits(WorkerRef worker) const { return any || only == worker; }
+};
+
+// Why a waiter, or a caller that wanted to be one, gets no worker.
+enum class RefuseReason : std::uint8_t {
+  kQueueFull,
+  kShuttingDown,
+  kNoWorkers,   // none is up, and none will be soon: starting them has failed
+  kWorkerGone,  // the one worker that would have done has ended
+  kExpired,     // its deadline had passed when its turn came
+};
+
+struct CoreConfig {
+  std::size_t size = 1;
+  std::size_t overflow = 0;
+  bool lazy = false;
+  std::size_t max_starting = 4;
+  std::size_t max_waiters = 8;
+  Duration barging_window = std::chrono::milliseconds(5);
+  Duration overflow_after = std::chrono::milliseconds(250);
+  Duration overflow_idle = std::chrono::seconds(60);
+  Duration terminate_grace = std::chrono::seconds(5);
+  std::uint64_t seed = 1;  // of the backoff's jitter
+};
+
+}  // namespace lair::core

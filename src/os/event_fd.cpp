@@ -1,0 +1,25 @@
+#include "os/event_fd.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "base/assert.hpp"
+
+namespace lair::os {
+
+EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { LAIR_ASSERT(fd_, "eventfd was refused"); }
+
+void EventFd::notify() noexcept {
+  const std::uint64_t one = 1;
+  // EAGAIN: the counter is full, so it is readable already.
+  [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof one);
+}
+
+void EventFd::drain() noexcept {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto taken = ::read(fd_.get(), &count, sizeof count);
+}
+
+}  // namespace lair::os

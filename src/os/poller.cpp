@@ -1,0 +1,45 @@
+#include "os/poller.hpp"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+
+#include "base/assert.hpp"
+
+namespace lair::os {
+
+Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) { LAIR_ASSERT(epoll_, "epoll_create1 was refused"); }
+
+void Poller::add(int fd, std::uint64_t tag) {
+  if (fd < 0) return;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = tag;
+  const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  LAIR_ASSERT(result == 0, "epoll_ctl refused a descriptor");
+}
+
+void Poller::remove(int fd) {
+  if (fd < 0) return;
+  const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  LAIR_ASSERT(result == 0 || errno == ENOENT, "epoll_ctl: removing a descriptor that is closed");
+}
+
+void Poller::wait(Deadline deadline, std::vector<Event>& events) {
+  std::array<epoll_event, 64> ready;
+  int timeout_ms = -1;
+  if (!deadline.is_never()) {
+    // Rounded up: waking before a timer is due would mean spinning until it is.
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(deadline.remaining()).count();
+    timeout_ms = static_cast<int>(std::min<std::int64_t>(ms, std::numeric_limits<int>::max()));
+  }
+  events.clear();
+  const int n = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms);
+  LAIR_ASSERT(n >= 0 || errno == EINTR);
+  for (int i = 0; i < n; ++i) events.push_back({.tag = ready[static_cast<std::size_t>(i)].data.u64});
+}
+
+}  // namespace lair::os

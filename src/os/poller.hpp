@@ -1,0 +1,34 @@
+// Poller: waits for many descriptors at once (epoll, level-triggered).
+//
+// Thread-safety: one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <lair/deadline.hpp>
+#include <vector>
+
+#include "os/fd.hpp"
+
+namespace lair::os {
+
+class Poller {
+ public:
+  struct Event {
+    std::uint64_t tag = 0;
+  };
+
+  Poller();  // aborts where the system has no descriptor left for it
+  // Readable (or closed, or broken: reading will tell). A descriptor that is -1 is ignored.
+  void add(int fd, std::uint64_t tag);
+  // Must come before the descriptor is closed. One that was not added is ignored.
+  void remove(int fd);
+  // Blocks until something is readable or the deadline; `events` is replaced. Interruptions end the wait early.
+  void wait(Deadline deadline, std::vector<Event>& events);
+  // Itself pollable: readable when any of its descriptors is.
+  int fd() const { return epoll_.get(); }
+
+ private:
+  Fd epoll_;
+};
+
+}  // namespace lair::os

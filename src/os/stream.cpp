@@ -1,0 +1,85 @@
+#include "os/stream.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace lair::os {
+
+namespace {
+
+IoResult result_of(ssize_t n, bool zero_is_end) {
+  if (n > 0) return {.status = IoStatus::kOk, .bytes = static_cast<std::size_t>(n)};
+  if (n == 0) return {.status = zero_is_end ? IoStatus::kClosed : IoStatus::kWouldBlock};
+  switch (errno) {
+    case EAGAIN: return {.status = IoStatus::kWouldBlock};
+    case EPIPE:
+    case ECONNRESET: return {.status = IoStatus::kClosed, .error = errno};
+    default: return {.status = IoStatus::kFailed, .error = errno};
+  }
+}
+
+}  // namespace
+
+Stream Stream::socket(Fd fd) {
+  Stream stream;
+  stream.in_ = std::move(fd);
+  return stream;
+}
+
+Stream Stream::pipes(Fd in, Fd out, Fd keep_alive) {
+  Stream stream;
+  stream.in_ = std::move(in);
+  stream.out_ = std::move(out);
+  stream.keep_alive_ = std::move(keep_alive);
+  return stream;
+}
+
+IoResult Stream::write(const Piece* pieces, std::size_t count) {
+  std::array<iovec, kMostPieces> parts{};
+  for (std::size_t i = 0; i < count; ++i) {
+    parts[i] = {.iov_base = const_cast<char*>(pieces[i].data), .iov_len = pieces[i].size};  // NOLINT: iovec is not const-correct
+  }
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = count;
+  ssize_t n = 0;
+  do {
+    n = out_ ? ::writev(out_.get(), parts.data(), static_cast<int>(count))
+             : ::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
+  return result_of(n, false);
+}
+
+IoResult Stream::read(char* data, std::size_t size) {
+  ssize_t n = 0;
+  do {
+    n = ::read(in_.get(), data, size);
+  } while (n < 0 && errno == EINTR);
+  return result_of(n, true);
+}
+
+IoStatus Stream::look() const {
+  if (out_) {
+    pollfd poll{.fd = in_.get(), .events = POLLIN, .revents = 0};
+    int n = 0;
+    do {
+      n = ::poll(&poll, 1, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n == 0) return IoStatus::kWouldBlock;
+    return (poll.revents & POLLIN) != 0 ? IoStatus::kOk : IoStatus::kClosed;
+  }
+  char byte = 0;
+  ssize_t n = 0;
+  do {
+    n = ::recv(in_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
+  return result_of(n, true).status;
+}
+
+}  // namespace lair::os

@@ -1,0 +1,27 @@
+#include "os/stream_pair.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace lair::os {
+
+StreamPair make_stream_pair() noexcept {
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return {};
+  set_nonblocking(ends[0]);
+  return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
+}
+
+Pipe make_pipe() noexcept {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {};
+  return {.read_end = Fd(ends[0]), .write_end = Fd(ends[1])};
+}
+
+void set_nonblocking(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0) ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+}  // namespace lair::os

@@ -1,0 +1,26 @@
+// Waiting for a worker's channel, its death, or the deadline: what a caller does in mid-call.
+//
+// Thread-safety: pure waiting; any thread.
+#pragma once
+
+#include <lair/deadline.hpp>
+
+namespace lair::os {
+
+struct Interest {
+  int in_fd = -1;    // readable?
+  int out_fd = -1;   // writable? may be the same as in_fd; -1: don't care
+  int exit_fd = -1;  // a pidfd: readable when the process has ended
+};
+struct Ready {
+  bool timed_out = false;
+  bool readable = false;  // or closed: reading will tell
+  bool writable = false;
+  bool exited = false;
+};
+
+// Blocks until one of them, or the deadline. Interruptions by signals are not seen. A system that refuses to
+// poll (ENOMEM) is asked again after a moment, until the deadline.
+Ready wait_for_io(const Interest& interest, Deadline deadline);
+
+}  // namespace lair::os

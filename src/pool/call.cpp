@@ -1,0 +1,311 @@
+// One call, from its arguments to its one outcome: encode, take a worker, talk to it on this thread, give it back.
+#include <algorithm>
+
+#include "base/duration.hpp"
+#include "base/nearest.hpp"
+#include "base/overloaded.hpp"
+#include "pool/shell.hpp"
+#include "wire/json_codec.hpp"
+
+namespace lair::pool {
+
+using base::Overloaded;
+using core::Reason;
+using worker::Channel;
+
+namespace {
+
+// How often a call whose worker turned out dead before anything was sent takes another.
+constexpr int kMostDispatches = 4;
+// A dead worker's exit status is collected by the keeper and comes through the supervisor: how long an error
+// message waits for it.
+constexpr Duration kExitPatience = std::chrono::milliseconds(30);
+
+// What one attempt on one worker came to.
+struct Attempt {
+  Result<Json> result;
+  Verdict verdict = {};
+  Ending ending = Ending::kError;
+  bool dispatch_again = false;  // nothing was sent, and the worker is to blame
+};
+
+Error error_of(ErrorKind kind, Delivery delivery, std::string message) {
+  return {.kind = kind, .delivery = delivery, .message = std::move(message)};
+}
+
+std::string on_worker(const WorkerIdentity& worker) {
+  return "worker " + std::to_string(worker.slot) + '.' + std::to_string(worker.generation) + " (pid " +
+         std::to_string(worker.pid) + ')';
+}
+
+std::string quoted(std::string_view command) { return "command \"" + std::string(command) + '"'; }
+
+std::string known_commands(const wire::Announcement& announced, std::string_view command) {
+  std::vector<std::string_view> names;
+  names.reserve(announced.commands.size());
+  for (const wire::Command& known : announced.commands) names.push_back(known.name);
+  if (const auto guess = base::nearest(command, names)) return "; did you mean \"" + std::string(*guess) + "\"?";
+  if (names.empty()) return "; the worker has none but the standard ones";
+  std::string text = "; it has: ";
+  for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 12); ++i) {
+    text += i == 0 ? "" : ", ";
+    text += names[i];
+  }
+  return text + (names.size() > 12 ? ", …" : "");
+}
+
+Error unknown(const wire::Announcement& announced, std::string_view command) {
+  return error_of(ErrorKind::kUnknownCommand, Delivery::kNotSent,
+                  "unknown " + quoted(command) + known_commands(announced, command));
+}
+
+Delivery sent_or_not(bool sent) { return sent ? Delivery::kMaybeExecuted : Delivery::kNotSent; }
+
+}  // namespace
+
+// The worker answered: with a value, or with an error that is not its fault.
+static Attempt answered(std::string_view command, wire::Reply reply, WorkerIdentity worker) {
+  return std::visit(
+      Overloaded{
+          [&](wire::Value& value) {
+            return Attempt{.result = std::move(value.value), .verdict = {.completed = 1}, .ending = Ending::kOk};
+          },
+          [&](wire::Raised& raised) {
+            Error error{.kind = ErrorKind::kRemote, .delivery = Delivery::kExecuted, .message = quoted(command)};
+            switch (raised.kind) {
+              case wire::Raised::Kind::kRemote:
+                error.message += " raised " + (raised.type.empty() ? "an error: " : raised.type + ": ") + raised.message;
+                break;
+              case wire::Raised::Kind::kUnencodable:
+                error.message += " returned what cannot be sent: " + raised.message;
+                break;
+              case wire::Raised::Kind::kUnknownCommand:
+                error.kind = ErrorKind::kUnknownCommand;
+                error.delivery = Delivery::kNotSent;
+                error.message = raised.message;
+                break;
+              case wire::Raised::Kind::kInvalidArgument:
+                error.kind = ErrorKind::kInvalidArgument;
+                error.delivery = Delivery::kNotSent;
+                error.message += ": " + raised.message;
+                break;
+            }
+            error.python = PythonError{raised.type, raised.message, raised.traceback};
+            error.worker = std::move(worker);
+            return Attempt{.result = std::move(error), .verdict = {.completed = 1}, .ending = Ending::kError};
+          },
+          [&](wire::Malformed& malformed) {
+            Error error = error_of(ErrorKind::kProtocol, Delivery::kMaybeExecuted,
+                                   on_worker(worker) + " broke the protocol in answer to " + quoted(command) + ": " +
+                                       malformed.problem + ". It was killed.");
+            error.worker = std::move(worker);
+            return Attempt{.result = std::move(error),
+                           .verdict = {.clean = false, .reason = Reason::kProtocol},
+                           .ending = Ending::kCrashed};
+          },
+      },
+      reply);
+}
+
+// No answer came. `worker` without its exit status: that is not known yet.
+static Attempt unanswered(std::string_view command, const Channel::NoReply& end, const WorkerIdentity& worker,
+                          Duration after) {
+  const Delivery delivery = sent_or_not(end.sent);
+  switch (end.failure) {
+    case Channel::Failure::kDeadline:
+      return {.result = error_of(ErrorKind::kDeadlineExceeded, delivery,
+                                 quoted(command) + " missed its deadline after " + base::format_duration(after) + " on " +
+                                     on_worker(worker) + (end.sent ? "" : ", which had not read all of the request") +
+                                     ". The worker was killed and is being replaced."),
+              .verdict = {.clean = false, .reason = Reason::kTimeout},
+              .ending = Ending::kTimeout};
+    case Channel::Failure::kExited:
+    case Channel::Failure::kClosed:
+      return {.result = error_of(ErrorKind::kWorkerLost, delivery,
+                                 on_worker(worker) + (end.failure == Channel::Failure::kExited ? " ended" : " closed its channel") +
+                                     " during " + quoted(command)),
+              .verdict = {.clean = false, .reason = Reason::kCrash},
+              .ending = Ending::kCrashed,
+              .dispatch_again = !end.sent};
+    case Channel::Failure::kTooLong:
+      return {.result = error_of(ErrorKind::kProtocol, delivery,
+                                 on_worker(worker) + " broke the protocol in answer to " + quoted(command) + ": " + end.detail +
+                                     ". It was killed. (If the reply is really that large, raise max_frame.)"),
+              .verdict = {.clean = false, .reason = Reason::kProtocol},
+              .ending = Ending::kCrashed};
+    case Channel::Failure::kEarlyReply:
+      return {.result = error_of(ErrorKind::kProtocol, Delivery::kMaybeExecuted,
+                                 on_worker(worker) + " answered " + quoted(command) +
+                                     " before it had read the request: " + end.detail + ". It was killed."),
+              .verdict = {.clean = false, .reason = Reason::kProtocol},
+              .ending = Ending::kCrashed};
+    case Channel::Failure::kSystem: break;
+  }
+  return {.result = error_of(ErrorKind::kInternal, delivery,
+                             "talking to " + on_worker(worker) + " failed: " + end.detail),
+          .verdict = {.clean = false, .reason = Reason::kCrash},
+          .ending = Ending::kCrashed,
+          .dispatch_again = !end.sent};
+}
+
+// Runs on the caller's thread, which owns the channel for the time being.
+static Attempt attempt(Record& record, std::string_view command, std::string_view arguments, bool positional,
+                       Deadline deadline, TimePoint started) {
+  const wire::Announcement& announced = *record.announcement;
+  WorkerIdentity worker{.slot = record.ref.slot, .generation = record.ref.generation, .pid = record.process.pid};
+
+  if (!announced.knows(std::string(command))) return {.result = unknown(announced, command)};
+  if (announced.protocol == wire::Protocol::kOne && positional) {
+    if (arguments != "[]") {
+      return {.result = error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
+                                 quoted(command) + ": this worker speaks protocol 1, which has keyword arguments only; "
+                                                   "give an object (lair::kwargs{{\"name\", value}})")};
+    }
+    arguments = "{}";
+  }
+  Channel& channel = *record.channel;
+  switch (channel.quiet()) {
+    case Channel::Quiet::kYes: break;
+    case Channel::Quiet::kStrayBytes:
+      return {.result = error_of(ErrorKind::kProtocol, Delivery::kNotSent,
+                                 on_worker(worker) + " had written bytes that nobody asked for: " + channel.stray_bytes() +
+                                     ". It was killed."),
+              .verdict = {.clean = false, .reason = Reason::kProtocol},
+              .ending = Ending::kCrashed,
+              .dispatch_again = true};
+    case Channel::Quiet::kClosed:
+      return unanswered(command, {.failure = Channel::Failure::kExited}, worker, Duration::zero());
+  }
+  const wire::CallHeader header{.protocol = announced.protocol,
+                                .id = channel.next_id(),
+                                .generation = record.ref.generation,
+                                .command = command,
+                                .remaining = deadline.remaining()};
+  const wire::CallFrame frame = wire::encode_call(header, arguments);
+  if (frame.payload_size() > announced.max_frame) {
+    return {.result = error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
+                               "the arguments of " + quoted(command) + " make a message of " +
+                                   std::to_string(frame.payload_size()) + " bytes; the limit is max_frame = " +
+                                   std::to_string(announced.max_frame))};
+  }
+  const auto reply = channel.exchange(frame, record.process.exit_fd.get(), deadline);
+  if (const auto* payload = std::get_if<std::string_view>(&reply)) {
+    return answered(command, wire::decode_reply(header, *payload), std::move(worker));
+  }
+  return unanswered(command, std::get<Channel::NoReply>(reply), worker, SteadyClock::now() - started);
+}
+
+namespace {
+
+struct Prepared {
+  std::string arguments;
+  bool positional = false;
+  Deadline deadline = Deadline::never();
+  TimePoint started;
+};
+
+Result<Prepared> prepare(const PoolOptions& pool, const CallOptions& options, std::string_view command,
+                         const Json& arguments) {
+  const TimePoint now = SteadyClock::now();
+  if (!arguments.is_object() && !arguments.is_array()) {
+    return error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
+                    quoted(command) + ": arguments must be an object (keywords) or an array (positions), not " +
+                        arguments.type_name());
+  }
+  auto encoded = wire::encode_json(arguments, arguments.is_array() ? "argument " : "argument");
+  if (!encoded) {
+    Error error = std::move(encoded).error();
+    error.message = quoted(command) + ": " + error.message;
+    return error;
+  }
+  return Prepared{.arguments = *std::move(encoded),
+                  .positional = arguments.is_array(),
+                  .deadline = Deadline::after(options.timeout.value_or(pool.timeout), now),
+                  .started = now};
+}
+
+}  // namespace
+
+std::optional<Error> Shell::unknown_command(std::string_view command) {
+  std::shared_ptr<const wire::Announcement> announced;
+  {
+    const std::lock_guard lock(mutex_);
+    if (announced_ == nullptr || announced_->knows(std::string(command))) {
+      ++counters_.admitted;
+      return std::nullopt;
+    }
+    announced = announced_;
+  }
+  return unknown(*announced, command);
+}
+
+Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments) {
+  auto prepared = prepare(options_, options, command, arguments);
+  if (!prepared) return std::move(prepared).error();
+  if (auto refusal = unknown_command(command)) return *std::move(refusal);
+
+  const Deadline queue_deadline =
+      Deadline::after(options.checkout_timeout.value_or(options_.checkout_timeout), prepared->started);
+  std::optional<TimePoint> since;
+  for (int dispatch = 1;; ++dispatch) {
+    Result<Hold> hold = take(false, prepared->deadline, queue_deadline, since);
+    if (!hold) {
+      const std::lock_guard lock(mutex_);
+      close_books(Ending::kShed);
+      return std::move(hold).error();
+    }
+    if (prepared->deadline.passed()) {  // nothing starts after its deadline
+      give_back(*hold, {}, Ending::kShed);
+      const std::lock_guard lock(mutex_);
+      return queue_wait_ended(true, SteadyClock::now() - prepared->started);
+    }
+    Attempt outcome = attempt(*hold->record, command, prepared->arguments, prepared->positional, prepared->deadline,
+                              prepared->started);
+    const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !prepared->deadline.passed();
+    give_back(*hold, outcome.verdict, again ? std::nullopt : std::optional(outcome.ending));
+    if (again) {
+      since = prepared->started;
+      continue;
+    }
+    if (!outcome.result && !outcome.verdict.clean) {
+      Error error = std::move(outcome.result).error();
+      describe_end(error, hold->record, prepared->deadline);
+      return error;
+    }
+    return std::move(outcome.result);
+  }
+}
+
+Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_view command, const Json& arguments) {
+  auto prepared = prepare(options_, options, command, arguments);
+  if (!prepared) return std::move(prepared).error();
+  {
+    const std::lock_guard lock(mutex_);
+    ++counters_.admitted;
+  }
+  Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional, prepared->deadline,
+                            prepared->started);
+  if (outcome.verdict.clean) {
+    const std::lock_guard lock(mutex_);
+    close_books(outcome.ending);
+    hold.completed += outcome.verdict.completed;
+    return std::move(outcome.result);
+  }
+  outcome.verdict.completed += hold.completed;
+  give_back(hold, outcome.verdict, outcome.ending);
+  hold.epoch = 0;
+  Error error = std::move(outcome.result).error();
+  describe_end(error, hold.record, prepared->deadline);
+  return error;
+}
+
+// Adds how the worker ended and what it last said. Waits a moment for that if the caller has it to spare.
+void Shell::describe_end(Error& error, const RecordPtr& record, Deadline deadline) {
+  const bool ended_itself = error.kind == ErrorKind::kWorkerLost;
+  const Duration patience = ended_itself ? std::min(kExitPatience, deadline.remaining()) : Duration::zero();
+  error.worker = identity(record, patience);
+  if (ended_itself && error.worker->exit) error.message += ": " + error.worker->exit->describe();
+  if (ended_itself) error.message += ". It is being replaced.";
+}
+
+}  // namespace lair::pool

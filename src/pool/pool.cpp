@@ -1,0 +1,146 @@
+// The public face: pool.hpp and lease.hpp over the shell.
+#include "lair/pool.hpp"
+
+#include <mutex>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/options_table.hpp"
+#include "os/proc.hpp"
+#include "pool/shell.hpp"
+#include "worker/keeper_launcher.hpp"
+
+namespace lair {
+
+using pool::Hold;
+using pool::Shell;
+
+struct Lease::Impl {
+  std::shared_ptr<Shell> shell;
+  Hold hold;
+};
+
+namespace {
+
+// In a forked child the supervisor's thread does not exist, locks may be held for ever, and the processes are the
+// parent's: the only right thing to do with a pool is nothing.
+void abandon_in_child(std::shared_ptr<Shell> shell) {
+  new std::shared_ptr<Shell>(std::move(shell));  // NOLINT: leaked on purpose
+}
+
+}  // namespace
+
+// --- Pool ------------------------------------------------------------------------------------------
+
+Pool::Pool(std::shared_ptr<Shell> shell) noexcept : shell_(std::move(shell)) {}
+
+Pool::Pool(PoolOptions options) : Pool(std::move(create(std::move(options)).value())) {}
+
+Result<Pool> Pool::create(PoolOptions options) {
+  if (auto valid = validate(options); !valid) return std::move(valid).error();
+  options = base::resolve(std::move(options), os::usable_cpus());
+  // A slot has at most one worker being started or ended, and at most one whose lease has not come back.
+  auto launcher = worker::KeeperLauncher::start({.capacity = 2 * (options.size + options.overflow) + 8});
+  if (!launcher) return std::move(launcher).error();
+  return Pool(std::make_shared<Shell>(std::move(options), *std::move(launcher)));
+}
+
+Pool::Pool(Pool&&) noexcept = default;
+
+Pool& Pool::operator=(Pool&& other) noexcept {
+  Pool old(std::move(*this));
+  shell_ = std::move(other.shell_);
+  return *this;
+}
+
+Pool::~Pool() {
+  if (shell_ == nullptr) return;
+  if (shell_->inert()) {
+    abandon_in_child(std::move(shell_));
+  } else {
+    shell_->shutdown(std::nullopt);
+  }
+}
+
+Result<void> Pool::try_wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->wait_ready(count, timeout);
+}
+
+Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, Json arguments) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->call(options, command, arguments);
+}
+
+Result<Lease> Pool::try_checkout(const CheckoutOptions& options) {
+  if (shell_->inert()) return shell_->inert_error();
+  const Deadline deadline = Deadline::after(options.timeout.value_or(shell_->options().checkout_timeout));
+  Result<Hold> hold = shell_->take(true, Deadline::never(), deadline);
+  if (!hold) return std::move(hold).error();
+  shell_->lease_taken(1);
+  return Lease(std::unique_ptr<Lease::Impl>(new Lease::Impl{.shell = shell_, .hold = *std::move(hold)}));
+}
+
+std::vector<CommandInfo> Pool::commands() const {
+  if (shell_->inert()) return {};
+  return shell_->commands();
+}
+
+PoolStats Pool::stats() const {
+  if (shell_->inert()) return {};
+  return shell_->stats();
+}
+
+void Pool::shutdown(std::optional<Duration> grace) {
+  if (!shell_->inert()) shell_->shutdown(grace);
+}
+
+const PoolOptions& Pool::options() const noexcept { return shell_->options(); }
+
+// --- Lease -----------------------------------------------------------------------------------------
+
+Lease::Lease(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Lease::Lease(Lease&&) noexcept = default;
+
+Lease& Lease::operator=(Lease&& other) noexcept {
+  if (this != &other) {
+    release();
+    impl_ = std::move(other.impl_);
+  }
+  return *this;
+}
+
+Lease::~Lease() { release(); }
+
+void Lease::release() noexcept {
+  if (impl_ == nullptr) return;
+  const std::unique_ptr<Impl> impl = std::move(impl_);
+  Shell& shell = *impl->shell;
+  if (shell.inert()) {
+    abandon_in_child(std::move(impl->shell));
+    return;
+  }
+  shell.lease_taken(-1);
+  if (impl->hold.epoch != 0) shell.give_back(impl->hold, {.completed = impl->hold.completed});
+}
+
+Result<Json> Lease::invoke(const CallOptions& options, std::string_view command, Json arguments) {
+  LAIR_ASSERT(impl_ != nullptr);
+  Shell& shell = *impl_->shell;
+  if (shell.inert()) return shell.inert_error();
+  if (impl_->hold.epoch == 0) {
+    Error error{.kind = ErrorKind::kWorkerLost,
+                .delivery = Delivery::kNotSent,
+                .message = "the lease's worker ended in an earlier call; take a new lease",
+                .worker = shell.identity(impl_->hold.record)};
+    return error;
+  }
+  return shell.call_on(impl_->hold, options, command, arguments);
+}
+
+WorkerIdentity Lease::worker() const {
+  LAIR_ASSERT(impl_ != nullptr);
+  return impl_->shell->identity(impl_->hold.record);
+}
+
+}  // namespace lair

@@ -1,0 +1,42 @@
+// One worker as the shell sees it: a row for each (slot, generation), from spawn until it is reaped and its channel
+// is back. The pidfd stays open as long, so that no poller ever watches a number that now means something else.
+//
+// Thread-safety: in groups, below.
+#pragma once
+
+#include <lair/error.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/types.hpp"
+#include "worker/channel.hpp"
+#include "worker/launcher.hpp"
+#include "worker/log_pump.hpp"
+
+namespace lair::pool {
+
+struct Record {
+  Record(core::WorkerRef ref_, std::size_t stderr_lines) : ref(ref_), stderr_tail(stderr_lines) {}
+
+  // Constant.
+  const core::WorkerRef ref;
+
+  // Written by the supervisor before the worker is ready, constant from then on.
+  worker::Process process;
+  std::shared_ptr<const wire::Announcement> announcement;
+
+  // Owned in turn: by the supervisor (starting, stopping), by whoever holds the worker (busy).
+  std::optional<worker::Channel> channel;
+
+  // Its own lock.
+  worker::StderrTail stderr_tail;
+
+  // Guarded by the shell's mutex.
+  std::optional<ExitStatus> exit;
+  const char* stage = "spawn";  // while starting
+};
+
+using RecordPtr = std::shared_ptr<Record>;
+
+}  // namespace lair::pool

@@ -1,0 +1,396 @@
+#include "pool/shell.hpp"
+
+#include <algorithm>
+#include <random>
+#include <type_traits>
+
+#include "base/assert.hpp"
+#include "base/duration.hpp"
+#include "base/overloaded.hpp"
+#include "pool/supervisor.hpp"
+
+namespace lair::pool {
+
+using base::Overloaded;
+using core::Outcome;
+
+namespace {
+
+core::CoreConfig core_config(const PoolOptions& options) {
+  return {.size = options.size,
+          .overflow = options.overflow,
+          .lazy = options.lazy,
+          .max_starting = options.max_starting,
+          .max_waiters = options.max_waiters,
+          .barging_window = options.barging_window,
+          .overflow_after = options.overflow_after,
+          .overflow_idle = options.overflow_idle,
+          .terminate_grace = options.terminate_grace,
+          .seed = std::random_device{}()};
+}
+
+}  // namespace
+
+Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
+    : options_(std::move(options)),
+      notifier_(options_.logger ? options_.logger : default_logger(options_.log_level)),
+      core_(core_config(options_)),
+      records_(options_.size + options_.overflow),
+      supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
+  thread_ = std::thread([this] { supervisor_->run(); });
+  (void)step(core::Begin{});
+}
+
+Shell::~Shell() { shutdown(std::nullopt); }
+
+Error Shell::inert_error() const {
+  return {.kind = ErrorKind::kUnavailable,
+          .delivery = Delivery::kNotSent,
+          .message = "pool \"" + options_.name +
+                     "\" belongs to the process that this one was forked from; pools do not survive fork(). "
+                     "Make a new pool in the child, or fork before making one."};
+}
+
+// --- Stepping --------------------------------------------------------------------------------------
+
+Outcome Shell::step(const core::Event& event) {
+  Outbox outbox;
+  Outcome outcome;
+  {
+    const std::lock_guard lock(mutex_);
+    effects_.clear();
+    outcome = core_.step(event, SteadyClock::now(), effects_);
+    LAIR_ASSERT(outcome != Outcome::kIllegal);
+    sort(effects_, outbox);
+  }
+  deliver(outbox);
+  return outcome;
+}
+
+std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, Outbox& outbox, core::Token own) {
+  std::optional<Parker::Notice> mine;
+  const auto notify = [&](core::Token token, const Parker::Notice& notice) {
+    if (token == own && own != 0) {
+      mine = notice;
+    } else {
+      outbox.letters.push_back({&parker_of(token), token, notice});
+    }
+  };
+  for (std::size_t i = 0; i < effects.size(); ++i) {
+    std::visit(Overloaded{
+                   // The record is taken here, in the very moment of the grant: later its slot may have a new one.
+                   [&](const core::Grant& grant) {
+                     notify(grant.token, {.grant = Hold{.record = records_[grant.worker.slot], .epoch = grant.epoch}});
+                   },
+                   [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
+                   [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
+                   [&](const core::ReadyChanged&) { outbox.ready_changed = true; },
+                   [&](const auto&) {
+                     inbox_.push_back(effects[i]);
+                     outbox.wake_supervisor = true;
+                   },
+               },
+               effects[i]);
+  }
+#ifdef LAIR_CHECK_INVARIANTS
+  const std::string broken = core_.broken_invariant();
+  if (!broken.empty()) base::assertion_failed("no invariant is broken", __FILE__, __LINE__, broken.c_str());
+#endif
+  return mine;
+}
+
+void Shell::deliver(const Outbox& outbox) {
+  for (const Outbox::Letter& letter : outbox.letters) letter.parker->post(letter.token, letter.notice);
+  if (outbox.wake_supervisor) wake_.notify();
+  if (outbox.ready_changed) ready_changed_.notify_all();
+}
+
+// --- Waiting for a worker --------------------------------------------------------------------------
+
+// A token is a parker's number and a serial that tells this waiter from those before it.
+std::uint32_t Shell::borrow_parker() {
+  if (free_parkers_.empty()) {
+    parkers_.emplace_back();
+    return static_cast<std::uint32_t>(parkers_.size() - 1);
+  }
+  const std::uint32_t index = free_parkers_.back();
+  free_parkers_.pop_back();
+  return index;
+}
+
+Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadline, std::optional<TimePoint> since) {
+  const Deadline until = std::min(deadline, queue_deadline);
+  const TimePoint came = since.value_or(SteadyClock::now());
+  Outbox outbox;
+  std::unique_lock lock(mutex_);
+  const std::uint32_t index = borrow_parker();
+  const core::Token token = core::Token{++next_token_} << 32 | index;
+  Parker& parker = parkers_[index];
+
+  // Ends the wait, still or again under the mutex.
+  const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
+    free_parkers_.push_back(index);
+    if (notice.grant) return *notice.grant;
+    if (notice.refusal->why == core::RefuseReason::kExpired) {
+      return queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
+    }
+    return refused(*notice.refusal);
+  };
+  const auto step_own = [&](const core::Event& event) {
+    effects_.clear();
+    const Outcome outcome = core_.step(event, SteadyClock::now(), effects_);
+    LAIR_ASSERT(outcome != Outcome::kIllegal);
+    return sort(effects_, outbox, token);
+  };
+  const auto leave = [&] {
+    lock.unlock();
+    deliver(outbox);
+    outbox = {};
+  };
+
+  parker.lend(token);
+  auto mine = step_own(
+      core::Checkout{.token = token, .exclusive = exclusive, .deadline = until.when(), .since = since});
+  if (mine && mine->final()) {
+    Result<Hold> hold = settle(*mine);
+    leave();
+    return hold;
+  }
+  bool claim = mine && mine->woken;
+  for (;;) {
+    if (claim) {
+      mine = step_own(core::Claim{token});
+      if (mine && mine->final()) {
+        Result<Hold> hold = settle(*mine);
+        leave();
+        return hold;
+      }
+    }
+    leave();
+    Parker::Notice notice = parker.wait(until.when());
+    lock.lock();
+    if (notice.final()) return settle(notice);
+    claim = notice.woken;
+    if (!claim && until.passed()) {
+      effects_.clear();
+      const Outcome outcome = core_.step(core::Abandon{token}, SteadyClock::now(), effects_);
+      sort(effects_, outbox, token);
+      if (outcome == Outcome::kDone) {
+        free_parkers_.push_back(index);
+        Error error = queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
+        leave();
+        return error;
+      }
+      // It has been granted or refused meanwhile, and the notice is on its way.
+      leave();
+      notice = parker.wait_final();
+      lock.lock();
+      return settle(notice);
+    }
+  }
+}
+
+void Shell::give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending) {
+  Outbox outbox;
+  {
+    const std::lock_guard lock(mutex_);
+    effects_.clear();
+    const Outcome outcome = core_.step(core::Checkin{.worker = hold.record->ref,
+                                                     .epoch = hold.epoch,
+                                                     .clean = verdict.clean,
+                                                     .reason = verdict.reason,
+                                                     .completed = verdict.completed},
+                                       SteadyClock::now(), effects_);
+    LAIR_ASSERT(outcome == Outcome::kDone);
+    sort(effects_, outbox);
+    if (ending) close_books(*ending);
+  }
+  deliver(outbox);
+}
+
+// --- Why there is none -----------------------------------------------------------------------------
+
+std::string Shell::situation() const {
+  std::string text;
+  const auto add = [&](std::size_t count, const char* what) {
+    if (count == 0) return;
+    if (!text.empty()) text += ", ";
+    text += std::to_string(count) + ' ' + what;
+  };
+  for (std::size_t i = 0; i < kSlotStates; ++i) {
+    add(core_.count(static_cast<SlotState>(i)), to_string(static_cast<SlotState>(i)));
+  }
+  for (const RecordPtr& record : records_) {
+    if (record == nullptr || core_.slot(record->ref.slot).state != SlotState::kStarting) continue;
+    return text + " (at stage " + record->stage + ")";
+  }
+  return text;
+}
+
+Error Shell::refused(const core::Refuse& refusal) const {
+  Error error{.kind = ErrorKind::kUnavailable, .delivery = Delivery::kNotSent, .message = "pool \"" + options_.name + "\" "};
+  switch (refusal.why) {
+    case core::RefuseReason::kQueueFull:
+      error.kind = ErrorKind::kOverloaded;
+      error.retry_after_ms = std::chrono::ceil<std::chrono::milliseconds>(refusal.retry_after).count();
+      error.message += "is overloaded: " + std::to_string(core_.waiters()) + " callers already wait for a worker (max_waiters = " +
+                       std::to_string(options_.max_waiters) + "; " + situation() + "). Try again in about " +
+                       std::to_string(*error.retry_after_ms) + " ms.";
+      break;
+    case core::RefuseReason::kShuttingDown: error.message += "is shutting down"; break;
+    case core::RefuseReason::kNoWorkers:
+      if (last_start_error_) {
+        error = *last_start_error_;
+        error.message = "pool \"" + options_.name + "\" has no worker: " + error.message;
+      } else {
+        error.message += "has no worker, and starting them has failed (" + situation() + ")";
+      }
+      break;
+    case core::RefuseReason::kWorkerGone: error.message += "has lost the one worker that would have done"; break;
+    case core::RefuseReason::kExpired: error.message += "had no worker before the deadline"; break;
+  }
+  return error;
+}
+
+Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
+  Error error{.delivery = Delivery::kNotSent};
+  const bool none_up = core_.ready_count() + core_.count(SlotState::kChecking) == 0;
+  const std::string after = " after " + base::format_duration(waited);
+  if (call_deadline) {
+    error.kind = ErrorKind::kDeadlineExceeded;
+    error.message = "the call's deadline passed" + after + " while it waited for a worker of pool \"" + options_.name +
+                    "\" (" + situation() + ")";
+  } else if (none_up) {
+    error.kind = ErrorKind::kUnavailable;
+    error.message = "no worker of pool \"" + options_.name + "\" was ready" + after + " (" + situation() + ")";
+  } else {
+    error.kind = ErrorKind::kOverloaded;
+    error.retry_after_ms = 1000;
+    error.message = "no worker of pool \"" + options_.name + "\" came free within the checkout timeout," + after + " (" +
+                    situation() + "). Raise size, overflow or checkout_timeout, or call less.";
+  }
+  if (none_up && last_start_error_) error.message += "\nThe last failed start: " + last_start_error_->message;
+  return error;
+}
+
+// --- Books, views ----------------------------------------------------------------------------------
+
+void Shell::close_books(Ending ending) {
+  switch (ending) {
+    case Ending::kOk: ++counters_.ok; break;
+    case Ending::kError: ++counters_.error; break;
+    case Ending::kTimeout: ++counters_.timeout; break;
+    case Ending::kCrashed: ++counters_.crashed; break;
+    case Ending::kShed: ++counters_.shed; break;
+  }
+}
+
+void Shell::lease_taken(int change) {
+  const std::lock_guard lock(mutex_);
+  counters_.leases += static_cast<std::uint64_t>(change);
+}
+
+WorkerIdentity Shell::identity(const RecordPtr& record, Duration patience) {
+  WorkerIdentity identity{.slot = record->ref.slot, .generation = record->ref.generation, .pid = record->process.pid};
+  {
+    std::unique_lock lock(mutex_);
+    if (patience > Duration::zero()) {
+      exited_.wait_for(lock, patience, [&] { return record->exit.has_value(); });
+    }
+    identity.exit = record->exit;
+  }
+  identity.stderr_tail = record->stderr_tail.text();
+  return identity;
+}
+
+Result<void> Shell::wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout) {
+  const std::size_t wanted = count.value_or(options_.size);
+  if (wanted > options_.size) {
+    return Error{.kind = ErrorKind::kInvalidArgument,
+                 .delivery = Delivery::kNotSent,
+                 .message = "wait_ready(" + std::to_string(wanted) + "): pool \"" + options_.name + "\" has size = " +
+                            std::to_string(options_.size)};
+  }
+  const Duration patience = timeout.value_or(options_.start_timeout);
+  const Deadline deadline = Deadline::after(patience);
+  (void)step(core::Prewarm{wanted});
+
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (core_.ready_count() >= wanted) return {};
+    if (core_.shutting_down()) {
+      return Error{.kind = ErrorKind::kUnavailable, .message = "pool \"" + options_.name + "\" is shutting down"};
+    }
+    const std::size_t possible = core_.ready_count() + core_.starting_count();
+    const bool hopeless = core_.failed() && possible < wanted;
+    if (hopeless || deadline.passed()) {
+      const std::string state = std::to_string(core_.ready_count()) + " of " + std::to_string(wanted) + " workers are ready";
+      if (last_start_error_) {
+        Error error = *last_start_error_;
+        error.message = "pool \"" + options_.name + "\": " + state + ": " + error.message;
+        return error;
+      }
+      return Error{.kind = ErrorKind::kDeadlineExceeded,
+                   .message = "pool \"" + options_.name + "\": " + state + " after " + base::format_duration(patience) +
+                              " (" + situation() + ")"};
+    }
+    if (deadline.is_never()) {
+      ready_changed_.wait(lock);
+    } else {
+      ready_changed_.wait_until(lock, deadline.when());
+    }
+  }
+}
+
+PoolStats Shell::stats() const {
+  const std::lock_guard lock(mutex_);
+  PoolStats stats = counters_;
+  stats.name = options_.name;
+  stats.size = options_.size;
+  stats.overflow = options_.overflow;
+  for (std::size_t i = 0; i < kSlotStates; ++i) stats.slots[i] = core_.count(static_cast<SlotState>(i));
+  stats.waiters = core_.waiters();
+  if (stats.waiters > 0) stats.oldest_wait = SteadyClock::now() - core_.oldest_waiter_since();
+  stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
+  stats.log_lines_dropped = notifier_.dropped();
+  stats.workers.reserve(core_.slots());
+  for (std::uint32_t i = 0; i < core_.slots(); ++i) {
+    const auto view = core_.slot(i);
+    const RecordPtr& record = records_[i];
+    const bool current = record != nullptr && record->ref.generation == view.generation && !record->exit;
+    stats.workers.push_back({.slot = i,
+                             .generation = view.generation,
+                             .state = view.state,
+                             .overflow = view.overflow,
+                             .pid = current ? record->process.pid : 0,
+                             .calls = view.calls});
+  }
+  return stats;
+}
+
+std::vector<CommandInfo> Shell::commands() const {
+  std::shared_ptr<const wire::Announcement> announced;
+  {
+    const std::lock_guard lock(mutex_);
+    announced = announced_;
+  }
+  std::vector<CommandInfo> commands;
+  if (announced == nullptr) return commands;
+  for (const wire::Command& command : announced->commands) {
+    commands.push_back({.name = command.name, .kind = command.kind, .doc = command.doc, .params = command.params});
+  }
+  return commands;
+}
+
+void Shell::shutdown(std::optional<Duration> grace) {
+  const Deadline grace_end = Deadline::after(std::max(grace.value_or(options_.shutdown_grace), Duration::zero()));
+  (void)step(core::Shutdown{grace_end.when()});
+  {
+    std::unique_lock lock(mutex_);
+    stopped_changed_.wait(lock, [this] { return stopped_; });
+  }
+  const std::lock_guard lock(join_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace lair::pool

@@ -1,0 +1,137 @@
+// Shell: the pool with hands and a clock. One mutex around the pure core, callers on the one side, one supervisor
+// thread on the other.
+//
+// Whoever steps the core does so under the mutex and then, having left it, delivers what concerns callers (grants,
+// wakes, refusals). What concerns processes is put into the supervisor's inbox. No syscall, no log line and no
+// user code runs under the mutex; waking the supervisor is a write to an eventfd after leaving it.
+//
+// Thread-safety: all members, from any thread, but for `run` and what is marked as the supervisor's.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <lair/lease.hpp>
+#include <lair/pool.hpp>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/core.hpp"
+#include "os/event_fd.hpp"
+#include "os/fork_sentinel.hpp"
+#include "pool/notifier.hpp"
+#include "pool/parker.hpp"
+#include "pool/record.hpp"
+#include "worker/launcher.hpp"
+
+namespace lair::pool {
+
+class Supervisor;
+
+// How a call ended, for the books: each call is admitted once and ends as exactly one of these.
+enum class Ending : std::uint8_t { kOk, kError, kTimeout, kCrashed, kShed };
+
+// What the holder says about the worker when it gives it back.
+struct Verdict {
+  bool clean = true;
+  core::Reason reason = core::Reason::kNone;
+  std::uint32_t completed = 0;
+};
+
+class Shell {
+ public:
+  // `options` must be valid and resolved (no zero that means "default").
+  Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher);
+  ~Shell();  // shuts down
+  Shell(const Shell&) = delete;
+  Shell& operator=(const Shell&) = delete;
+
+  // --- Callers -------------------------------------------------------------------------------------
+  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments);
+  // For a lease. If the worker must not be used again, the hold has been given back: its epoch is 0.
+  Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command, const Json& arguments);
+
+  // Blocks until `deadline` (of the whole call) or `queue_deadline` (of the wait) at most. `since`: see Checkout.
+  Result<Hold> take(bool exclusive, Deadline deadline, Deadline queue_deadline, std::optional<TimePoint> since = {});
+  void give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending = {});
+
+  Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
+  PoolStats stats() const;
+  std::vector<CommandInfo> commands() const;
+  void shutdown(std::optional<Duration> grace);
+  const PoolOptions& options() const { return options_; }
+  void lease_taken(int change);
+
+  // The worker's identity as known now; `patience`: how long to wait for its exit status.
+  WorkerIdentity identity(const RecordPtr& record, Duration patience = Duration::zero());
+  // True in a child that the program forked: nothing here may be touched.
+  bool inert() const { return sentinel_.in_child(); }
+  Error inert_error() const;
+
+  // --- The supervisor ------------------------------------------------------------------------------
+  // Steps the core and delivers what follows from it.
+  core::Outcome step(const core::Event& event);
+
+  void log(base::LogLevel level, std::string text) noexcept { notifier_.post(level, std::move(text)); }
+
+ private:
+  friend class Supervisor;
+
+  // What has to be done once the mutex is left.
+  struct Outbox {
+    struct Letter {
+      Parker* parker;
+      core::Token token;
+      Parker::Notice notice;
+    };
+    std::vector<Letter> letters;
+    bool wake_supervisor = false;
+    bool ready_changed = false;
+  };
+  // Under the mutex: sorts a step's effects. Grants and refusals of `own` are returned instead of posted.
+  std::optional<Parker::Notice> sort(const core::Effects& effects, Outbox& outbox, core::Token own = 0);
+  void deliver(const Outbox& outbox);
+
+  std::uint32_t borrow_parker();
+  Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
+  void close_books(Ending ending);  // under the mutex
+  Error refused(const core::Refuse& refusal) const;               // under the mutex
+  std::string situation() const;                                     // under the mutex
+  Error queue_wait_ended(bool call_deadline, Duration waited);       // under the mutex
+  // Admits a call to the books, unless no worker would know its command.
+  std::optional<Error> unknown_command(std::string_view command);
+  void describe_end(Error& error, const RecordPtr& record, Deadline deadline);
+
+  // --- Constant after construction -----------------------------------------------------------------
+  const PoolOptions options_;
+  const os::ForkSentinel sentinel_;
+  os::EventFd wake_;
+  Notifier notifier_;
+
+  // --- Protected by mutex_ -------------------------------------------------------------------------
+  mutable std::mutex mutex_;
+  core::Core core_;
+  core::Effects effects_;                        // scratch of a step
+  std::vector<core::Effect> inbox_;              // for the supervisor
+  std::vector<RecordPtr> records_;               // by slot: its current worker
+  std::deque<Parker> parkers_;                   // never shrinks: addresses stay
+  std::vector<std::uint32_t> free_parkers_;
+  std::uint32_t next_token_ = 0;
+  std::shared_ptr<const wire::Announcement> announced_;  // the latest
+  std::optional<Error> last_start_error_;
+  PoolStats counters_;  // the counting fields only
+  bool stopped_ = false;  // the supervisor has ended
+  std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
+  std::condition_variable exited_;         // with mutex_: a worker was reaped
+  std::condition_variable stopped_changed_;
+
+  // --- The supervisor's own ------------------------------------------------------------------------
+  std::unique_ptr<Supervisor> supervisor_;
+  std::mutex join_mutex_;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace lair::pool

@@ -1,0 +1,179 @@
+// How a worker becomes ready, stage by stage: environment, spawn, handshake, warm_up.
+#include <csignal>
+
+#include "base/assert.hpp"
+#include "base/duration.hpp"
+#include "base/overloaded.hpp"
+#include "pool/shell.hpp"
+#include "pool/supervisor.hpp"
+
+namespace lair::pool {
+
+using base::LogLevel;
+using base::Overloaded;
+using worker::Channel;
+
+namespace {
+// No worker has it: slots are below 8192.
+constexpr std::uint32_t kProbeSlot = 0xffff;
+}  // namespace
+
+// --- environment -----------------------------------------------------------------------------------
+
+void Supervisor::prepare_environment() {
+  auto found = Environment::look_up(shell_.options_);
+  if (!found) {
+    probe_ended(std::move(found).error());
+    return;
+  }
+  environment_ = *std::move(found);
+  const worker::WorkerKey key{.slot = kProbeSlot, .generation = 1};
+  auto request = environment_->probe(key);
+  if (!request) {
+    probe_ended(std::nullopt);
+    return;
+  }
+  probe_.emplace();
+  probe_->key = key;
+  probe_->deadline = Deadline::after(shell_.options_.start_timeout);
+  launcher_->spawn(*std::move(request));
+}
+
+void Supervisor::probe_ended(std::optional<Error> error) {
+  probe_.reset();
+  environment_known_ = true;
+  environment_error_ = std::move(error);
+  if (environment_error_) environment_error_->stage = "environment";
+  for (const core::WorkerRef ref : std::exchange(waiting_for_environment_, {})) {
+    if (Ward* ward = find(ref)) launch(*ward);
+  }
+}
+
+// --- handshake, warm_up ----------------------------------------------------------------------------
+
+void Supervisor::advance(Ward& ward, Stage stage) {
+  ward.stage = stage;
+  const std::lock_guard lock(shell_.mutex_);
+  ward.record->stage = stage == Stage::kHandshake ? "handshake" : "warm_up";
+}
+
+void Supervisor::on_channel(Ward& ward) {
+  Record& record = *ward.record;
+  if (!record.channel || ward.start_failed) return;
+  while (ward.stage == Stage::kHandshake || ward.stage == Stage::kWarmUp) {
+    const auto received = record.channel->receive_now();
+    if (std::holds_alternative<std::nullopt_t>(received)) return;
+    if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
+      if (end->failure == Channel::Failure::kTooLong) {
+        fail_start(ward, start_error(ward, "its program wrote what is not a frame of the protocol on its channel (stdout, for a "
+                                           "program of your own: is it printing there?): " + end->detail),
+                   false, true);
+        return;
+      }
+      // It has closed its channel, which is nearly always its end: the exit status says more.
+      if (ward.watches_channel) poller_.remove(record.channel->fd());
+      ward.watches_channel = false;
+      return;
+    }
+    const auto payload = std::get<std::string_view>(received);
+    if (ward.stage == Stage::kHandshake) {
+      on_handshake_reply(ward, payload);
+    } else {
+      on_started_up(ward, payload);
+    }
+    if (ward.start_failed) return;
+  }
+}
+
+void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
+  Record& record = *ward.record;
+  std::visit(Overloaded{
+                 [&](wire::Announcement& announced) {
+                   announced.max_frame = std::min(announced.max_frame, shell_.options_.max_frame);
+                   const bool two = announced.protocol == wire::Protocol::kTwo;
+                   record.announcement = std::make_shared<const wire::Announcement>(std::move(announced));
+                   if (shell_.step(core::Handshaken{record.ref}) != core::Outcome::kDone) return;
+                   if (two) {
+                     advance(ward, Stage::kWarmUp);
+                   } else {
+                     ready(ward);
+                   }
+                 },
+                 [&](wire::StartError& failed) {
+                   Error error = start_error(ward, (failed.type.empty() ? "" : failed.type + ": ") + failed.message);
+                   error.stage = failed.stage;
+                   error.python = PythonError{failed.type, failed.message, failed.traceback};
+                   fail_start(ward, std::move(error), failed.permanent, true);
+                 },
+                 [&](wire::Malformed& malformed) {
+                   fail_start(ward, start_error(ward, "the handshake failed: " + malformed.problem), false, true);
+                 },
+             },
+             *std::make_unique<std::variant<wire::Announcement, wire::StartError, wire::Malformed>>(
+                 wire::decode_handshake(payload)));
+}
+
+void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
+  auto started = wire::decode_started_up(ward.record->ref.generation, payload);
+  std::visit(Overloaded{
+                 [&](wire::StartedUp&) { ready(ward); },
+                 [&](wire::StartError& failed) {
+                   Error error = start_error(ward, failed.type + ": " + failed.message);
+                   error.stage = failed.stage;
+                   error.python = PythonError{failed.type, failed.message, failed.traceback};
+                   fail_start(ward, std::move(error), failed.permanent, true);
+                 },
+                 [&](wire::Malformed& malformed) {
+                   fail_start(ward, start_error(ward, "it answered neither READY nor an error: " + malformed.problem), false, true);
+                 },
+             },
+             started);
+}
+
+void Supervisor::ready(Ward& ward) {
+  Record& record = *ward.record;
+  // From here on the channel is the roster's.
+  if (ward.watches_channel) poller_.remove(record.channel->fd());
+  ward.watches_channel = false;
+  ward.stage = Stage::kUp;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    shell_.announced_ = record.announcement;
+    if (!shell_.core_.failed()) shell_.last_start_error_.reset();
+    ++shell_.counters_.workers_ready;
+  }
+  (void)shell_.step(core::Ready{.worker = record.ref, .permits = record.announcement->concurrency});
+}
+
+Error Supervisor::start_error(const Ward& ward, std::string what) const {
+  const Record& record = *ward.record;
+  WorkerIdentity identity{.slot = record.ref.slot,
+                          .generation = record.ref.generation,
+                          .pid = record.process.pid,
+                          .exit = record.exit,
+                          .stderr_tail = record.stderr_tail.text()};
+  return {.kind = ErrorKind::kUnavailable,
+          .delivery = Delivery::kNotSent,
+          .message = std::move(what),
+          .worker = std::move(identity),
+          .stage = record.stage};
+}
+
+void Supervisor::fail_start(Ward& ward, Error error, bool permanent, bool has_process) {
+  ward.start_failed = true;
+  if (ward.watches_channel) poller_.remove(ward.record->channel->fd());
+  ward.watches_channel = false;
+  drain_logs(ward);
+  const core::WorkerRef ref = ward.record->ref;
+  if (error.worker) error.worker->stderr_tail = ward.record->stderr_tail.text();
+  error.message = "worker " + std::to_string(ref.slot) + '.' + std::to_string(ref.generation) + " failed to start at stage " +
+                  error.stage + ": " + error.message;
+  shell_.log(LogLevel::kWarn, "[" + shell_.options_.name + "] " + error.message);
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    shell_.last_start_error_ = std::move(error);
+  }
+  (void)shell_.step(core::StartFailed{.worker = ref, .permanent = permanent, .has_process = has_process});
+}
+
+}  // namespace lair::pool

@@ -1,0 +1,392 @@
+#include "pool/supervisor.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <variant>
+
+#include "base/assert.hpp"
+#include "base/duration.hpp"
+#include "base/overloaded.hpp"
+#include "pool/shell.hpp"
+
+namespace lair::pool {
+
+using base::LogLevel;
+using base::Overloaded;
+using worker::Channel;
+using worker::WorkerKey;
+
+namespace {
+
+// What a poller's tag means: a kind, and (but for the first two) the worker's slot and generation.
+enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr };
+constexpr std::uint64_t kKindBits = 3;
+
+// How much of one worker's output is read before the others have their turn.
+constexpr std::size_t kLogBudget = 256u << 10;
+// After the kill that ends a shutdown: how long a process may take to vanish.
+constexpr Duration kVanishPatience = std::chrono::seconds(10);
+
+// Generations grow slowly: 32 bits of them outlast the pool.
+WorkerKey worker_key(core::WorkerRef ref) { return {.slot = ref.slot, .generation = ref.generation}; }
+core::WorkerRef worker_ref(WorkerKey key) { return {.slot = key.slot, .generation = key.generation}; }
+
+std::uint64_t tag(Source source, std::uint64_t key = 0) { return key << kKindBits | static_cast<std::uint64_t>(source); }
+
+std::string indented(const std::string& text) {
+  std::string result;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    result += "\n  " + text.substr(begin, end - begin);
+    begin = end + 1;
+  }
+  return result;
+}
+
+}  // namespace
+
+Supervisor::Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher)
+    : shell_(shell), launcher_(std::move(launcher)) {}
+
+Supervisor::~Supervisor() = default;
+
+// 16 bits of slot (at most 8192 of them) and 45 of generation, so that a tag can carry it.
+std::uint64_t Supervisor::key_of(core::WorkerRef ref) { return ref.generation << 16 | ref.slot; }
+
+Supervisor::Ward* Supervisor::find(core::WorkerRef ref) {
+  const auto found = wards_.find(key_of(ref));
+  return found == wards_.end() ? nullptr : found->second.get();
+}
+
+void Supervisor::run() {
+  poller_.add(shell_.wake_.fd(), tag(Source::kInbox));
+  poller_.add(launcher_->poll_fd(), tag(Source::kLauncher));
+  std::vector<core::Effect> inbox;
+  std::vector<os::Poller::Event> events;
+  for (;;) {
+    // In the order in which the core said it; what these bring about comes with the next round.
+    for (;;) {
+      inbox.clear();
+      {
+        const std::lock_guard lock(shell_.mutex_);
+        inbox.swap(shell_.inbox_);
+      }
+      if (inbox.empty()) break;
+      for (const core::Effect& effect : inbox) carry_out(effect);
+    }
+    const TimePoint now = SteadyClock::now();
+    if (drained_) break;
+    if (now >= give_up_at_) {
+      shell_.log(LogLevel::kError, "pool \"" + shell_.options_.name + "\" shuts down, but some of its workers do not die");
+      break;
+    }
+
+    poller_.wait(Deadline::at(next_wake()), events);
+    for (const os::Poller::Event& event : events) {
+      const auto source = static_cast<Source>(event.tag & ((1u << kKindBits) - 1));
+      const auto found = wards_.find(event.tag >> kKindBits);
+      Ward* ward = found == wards_.end() ? nullptr : found->second.get();
+      switch (source) {
+        case Source::kInbox: shell_.wake_.drain(); break;
+        case Source::kLauncher:
+          for (worker::LaunchEvent& launched : launcher_->take_events()) on_launch(std::move(launched));
+          break;
+        case Source::kExit:
+          if (ward != nullptr) on_process_end(*ward);
+          break;
+        case Source::kChannel:
+          if (ward != nullptr) on_channel(*ward);
+          break;
+        case Source::kStdout:
+          if (ward != nullptr) pump(*ward, ward->out, "stdout", kLogBudget);
+          break;
+        case Source::kStderr:
+          if (ward != nullptr) pump(*ward, ward->err, "stderr", kLogBudget);
+          break;
+      }
+    }
+    on_timers(SteadyClock::now());
+  }
+  for (auto& [key, ward] : wards_) drain_logs(*ward);
+  // The keeper goes, and with it whatever would not.
+  launcher_.reset();
+  shell_.log(LogLevel::kDebug, "pool \"" + shell_.options_.name + "\" has shut down");
+  const std::lock_guard lock(shell_.mutex_);
+  shell_.stopped_ = true;
+  shell_.stopped_changed_.notify_all();
+}
+
+TimePoint Supervisor::next_wake() const {
+  TimePoint next = give_up_at_;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    next = std::min(next, shell_.core_.next_timer(SteadyClock::now()));
+  }
+  for (const auto& [key, ward] : wards_) {
+    if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
+  }
+  if (probe_) next = std::min(next, probe_->deadline.when());
+  return next;
+}
+
+void Supervisor::on_timers(TimePoint now) {
+  bool due = false;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    due = shell_.core_.next_timer(now) <= now;
+  }
+  if (due) (void)shell_.step(core::Tick{});
+
+  std::vector<Ward*> late;
+  for (const auto& [key, ward] : wards_) {
+    if (ward->stage != Stage::kUp && !ward->start_failed && ward->start_deadline.passed(now)) late.push_back(ward.get());
+  }
+  for (Ward* ward : late) {
+    drain_logs(*ward);
+    const char* hint = ward->stage == Stage::kHandshake
+                           ? " Its program must answer the handshake (for Python: it may still be importing); raise start_timeout if "
+                             "it needs longer."
+                           : " Raise start_timeout if it needs longer.";
+    fail_start(*ward,
+               start_error(*ward, "not ready within start_timeout = " + base::format_duration(shell_.options_.start_timeout) +
+                                      "." + hint),
+               false, true);
+  }
+  if (probe_ && probe_->deadline.passed(now)) {
+    launcher_->signal(probe_->key, SIGKILL);
+    probe_ended(Error{.kind = ErrorKind::kUnavailable,
+                      .message = "the interpreter " + environment_->program() + " did not say which Python it is within " +
+                                 base::format_duration(shell_.options_.start_timeout)});
+  }
+}
+
+// --- What the core wants ---------------------------------------------------------------------------
+
+void Supervisor::carry_out(const core::Effect& effect) {
+  std::visit(Overloaded{
+                 [&](const core::Spawn& e) { spawn(e.worker); },
+                 [&](const core::Stop& e) { stop(e.worker); },
+                 [&](const core::Kill& e) { kill(e.worker); },
+                 [&](const core::Forget& e) { forget(e.worker); },
+                 [&](const core::Moved& e) {
+                   const bool bad = e.reason == core::Reason::kCrash || e.reason == core::Reason::kTimeout ||
+                                    e.reason == core::Reason::kProtocol;
+                   const bool news = bad && e.to == core::WorkerState::kDead;
+                   std::string text = "[" + shell_.options_.name + " " + std::to_string(e.worker.slot) + "." +
+                                      std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " + to_string(e.to);
+                   if (e.reason != core::Reason::kNone) text += std::string(" (") + to_string(e.reason) + ")";
+                   const Ward* ward = find(e.worker);
+                   if (news && ward != nullptr && ward->record->exit) text += ": " + ward->record->exit->describe();
+                   shell_.log(news ? LogLevel::kWarn : LogLevel::kDebug, std::move(text));
+                 },
+                 [&](const core::Drained&) { drained_ = true; },
+                 [&](const core::Rearm&) {
+                   const std::lock_guard lock(shell_.mutex_);
+                   if (!shell_.core_.shutting_down()) return;
+                   const Duration patience = shell_.options_.terminate_grace + kVanishPatience;
+                   const Duration grace = Deadline::at(shell_.core_.grace_end()).remaining();
+                   if (grace != kForever) give_up_at_ = Deadline::after(grace + patience).when();
+                 },
+                 [](const auto&) {},
+             },
+             effect);
+}
+
+void Supervisor::spawn(core::WorkerRef ref) {
+  auto ward = std::make_unique<Ward>();
+  ward->record = std::make_shared<Record>(ref, shell_.options_.stderr_lines);
+  ward->start_deadline = Deadline::after(shell_.options_.start_timeout);
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    shell_.records_[ref.slot] = ward->record;
+    ++shell_.counters_.workers_started;
+  }
+  Ward& placed = *(wards_[key_of(ref)] = std::move(ward));
+  if (!environment_known_) {
+    waiting_for_environment_.push_back(ref);
+    if (waiting_for_environment_.size() == 1) prepare_environment();
+    return;
+  }
+  launch(placed);
+}
+
+void Supervisor::launch(Ward& ward) {
+  if (environment_error_) {
+    fail_start(ward, *environment_error_, true, false);
+    return;
+  }
+  launcher_->spawn(environment_->request(worker_key(ward.record->ref)));
+}
+
+void Supervisor::stop(core::WorkerRef ref) {
+  Ward* ward = find(ref);
+  if (ward == nullptr || ward->exited) return;
+  // An idle worker's channel is ours again; a busy one's is still its caller's, and is left alone.
+  bool ours = false;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    ours = !shell_.core_.held(ref);
+  }
+  Record& record = *ward->record;
+  if (ours && record.channel && record.announcement) {
+    const auto id = record.channel->next_id();
+    (void)record.channel->send_now(wire::encode_shutdown(record.announcement->protocol, id, ref.generation));
+  }
+  launcher_->signal(worker_key(ref), SIGTERM);
+  launcher_->signal(worker_key(ref), SIGCONT);  // a stopped process would never see the other
+}
+
+void Supervisor::kill(core::WorkerRef ref) {
+  const Ward* ward = find(ref);
+  if (ward != nullptr && !ward->exited) launcher_->signal(worker_key(ref), SIGKILL);
+  const auto waiting = std::find(waiting_for_environment_.begin(), waiting_for_environment_.end(), ref);
+  if (waiting != waiting_for_environment_.end()) {
+    waiting_for_environment_.erase(waiting);
+    (void)shell_.step(core::StartFailed{.worker = ref, .permanent = false, .has_process = false});
+  }
+}
+
+void Supervisor::forget(core::WorkerRef ref) {
+  Ward* ward = find(ref);
+  if (ward == nullptr) return;
+  drain_logs(*ward);
+  if (ward->record->process.exit_fd) poller_.remove(ward->record->process.exit_fd.get());
+  if (ward->watches_channel) poller_.remove(ward->record->channel->fd());
+  wards_.erase(key_of(ref));
+}
+
+// --- What the world says ---------------------------------------------------------------------------
+
+void Supervisor::on_launch(worker::LaunchEvent event) {
+  std::visit(Overloaded{
+                 [&](worker::Spawned& spawned) {
+                   if (probe_ && spawned.key == probe_->key) {
+                     probe_->process = std::move(spawned.process);
+                     probe_->out = worker::LogPump(std::move(spawned.pipes.stdout_log));
+                     probe_->err = worker::LogPump(std::move(spawned.pipes.stderr_log));
+                     return;
+                   }
+                   if (Ward* ward = find(worker_ref(spawned.key))) on_spawned(*ward, std::move(spawned));
+                 },
+                 [&](worker::SpawnFailed& failed) {
+                   if (probe_ && failed.key == probe_->key) {
+                     probe_ended(Error{.kind = ErrorKind::kUnavailable, .message = failed.message});
+                     return;
+                   }
+                   Ward* ward = find(worker_ref(failed.key));
+                   if (ward == nullptr) return;
+                   if (ward->start_failed) {  // it took too long, and now it is clear that there will be no process
+                     (void)shell_.step(core::StartFailed{.worker = ward->record->ref, .has_process = false});
+                     return;
+                   }
+                   fail_start(*ward, start_error(*ward, failed.message), failed.permanent, false);
+                 },
+                 [&](worker::Exited& exited) {
+                   if (probe_ && exited.key == probe_->key) {
+                     probe_->out.pump(kLogBudget, [&](std::string_view line) { probe_->answer += line; });
+                     probe_->err.pump(kLogBudget, [&](std::string_view line) { (probe_->complaint += line) += '\n'; });
+                     std::optional<Error> error;
+                     if (auto probed = environment_->probed(probe_->answer); !probed) {
+                       error = std::move(probed).error();
+                       if (!probe_->complaint.empty()) error->message += " Its stderr:" + indented(probe_->complaint);
+                     }
+                     probe_ended(std::move(error));
+                     return;
+                   }
+                   if (Ward* ward = find(worker_ref(exited.key))) on_exit(*ward, exited);
+                 },
+             },
+             event);
+}
+
+void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
+  Record& record = *ward.record;
+  const std::uint64_t key = key_of(record.ref);
+  const WorkerKey name = spawned.key;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    record.process = std::move(spawned.process);
+  }
+  os::Stream stream = spawned.pipes.channel_out
+                          ? os::Stream::pipes(std::move(spawned.pipes.channel), std::move(spawned.pipes.channel_out),
+                                              std::move(spawned.pipes.channel_keep))
+                          : os::Stream::socket(std::move(spawned.pipes.channel));
+  record.channel.emplace(std::move(stream), shell_.options_.max_frame);
+  if (spawned.pipes.stdout_log) {
+    ward.out = worker::LogPump(std::move(spawned.pipes.stdout_log));
+    poller_.add(ward.out.fd(), tag(Source::kStdout, key));
+  }
+  ward.err = worker::LogPump(std::move(spawned.pipes.stderr_log));
+  poller_.add(ward.err.fd(), tag(Source::kStderr, key));
+  poller_.add(record.process.exit_fd.get(), tag(Source::kExit, key));
+  poller_.add(record.channel->fd(), tag(Source::kChannel, key));
+  ward.watches_channel = true;
+  if (shell_.step(core::Spawned{record.ref}) != core::Outcome::kDone) return;  // condemned meanwhile
+
+  advance(ward, Stage::kHandshake);
+  const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),
+                                                .generation = record.ref.generation,
+                                                .max_frame = shell_.options_.max_frame});
+  const auto header = wire::frame_header(offer.size());
+  // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.
+  (void)record.channel->send_now(std::string(header.data(), header.size()) + offer);
+}
+
+void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
+  ward.exited = true;
+  drain_logs(ward);
+  Record& record = *ward.record;
+  if (ward.watches_channel) {
+    poller_.remove(record.channel->fd());
+    ward.watches_channel = false;
+  }
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    record.exit = exited.status;
+    ++shell_.counters_.workers_exited;
+  }
+  if (ward.stage != Stage::kUp && !ward.start_failed) {
+    // A word it left before it died explains more than its exit status.
+    on_channel(ward);
+    if (!ward.start_failed && ward.stage != Stage::kUp) {
+      fail_start(ward, start_error(ward, exited.status.describe() + " before it was ready"), false, true);
+    }
+  }
+  (void)shell_.step(core::Exited{record.ref});
+  shell_.exited_.notify_all();
+}
+
+// Its pidfd has fired: it is dead, though the keeper has not reported its status yet.
+void Supervisor::on_process_end(Ward& ward) {
+  poller_.remove(ward.record->process.exit_fd.get());
+  if (ward.stage == Stage::kUp && !ward.exited) {
+    (void)shell_.step(core::Condemn{.worker = ward.record->ref, .reason = core::Reason::kCrash});
+  }
+}
+
+// --- Logs ------------------------------------------------------------------------------------------
+
+void Supervisor::pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget) {
+  if (!pump) return;
+  const int fd = pump.fd();
+  const bool is_stderr = &pump == &ward.err;
+  const core::WorkerRef ref = ward.record->ref;
+  const auto on_line = [&](std::string_view line) {
+    if (is_stderr) ward.record->stderr_tail.add(line);
+    std::string text = "[" + shell_.options_.name + " " + std::to_string(ref.slot) + "." + std::to_string(ref.generation) +
+                       " pid " + std::to_string(ward.record->process.pid) + " " + stream + "] ";
+    text += line;
+    shell_.log(LogLevel::kInfo, std::move(text));
+  };
+  if (pump.pump(budget, on_line)) return;
+  poller_.remove(fd);
+  pump.close();
+}
+
+void Supervisor::drain_logs(Ward& ward) {
+  // What a dead worker left in its pipes is at most their size; a living one may go on for ever.
+  pump(ward, ward.out, "stdout", kLogBudget);
+  pump(ward, ward.err, "stderr", kLogBudget);
+}
+
+}  // namespace lair::pool

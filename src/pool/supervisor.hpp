@@ -1,0 +1,104 @@
+// Supervisor: the pool's one thread. It starts workers and walks them through their handshake, stops and kills them,
+// notices their deaths, reads their logs, and keeps the core's timers. It never touches a leased channel.
+//
+// Thread-safety: `run` is the thread; nothing else is called from outside.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/effect.hpp"
+#include "os/poller.hpp"
+#include "pool/environment.hpp"
+#include "pool/record.hpp"
+#include "worker/launcher.hpp"
+#include "worker/log_pump.hpp"
+
+namespace lair::pool {
+
+class Shell;
+
+class Supervisor {
+ public:
+  Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher);
+  ~Supervisor();
+
+  // Until the pool has shut down and every worker is reaped.
+  void run();
+
+ private:
+  enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kUp };
+  // The supervisor's side of one worker.
+  struct Ward {
+    RecordPtr record;
+    Stage stage = Stage::kSpawn;
+    Deadline start_deadline = Deadline::never();
+    worker::LogPump out;
+    worker::LogPump err;
+    bool exited = false;
+    bool watches_channel = false;
+    bool start_failed = false;
+  };
+  // The question to a version manager's shim: which Python is behind you?
+  struct Probe {
+    worker::WorkerKey key;
+    worker::Process process;
+    worker::LogPump out;
+    worker::LogPump err;
+    std::string answer;
+    std::string complaint;
+    Deadline deadline = Deadline::never();
+  };
+
+  // --- What the core wants -------------------------------------------------------------------------
+  void carry_out(const core::Effect& effect);
+  void spawn(core::WorkerRef ref);
+  void launch(Ward& ward);
+  void stop(core::WorkerRef ref);
+  void kill(core::WorkerRef ref);
+  void forget(core::WorkerRef ref);
+
+  // --- What the world says -------------------------------------------------------------------------
+  void on_launch(worker::LaunchEvent event);
+  void on_spawned(Ward& ward, worker::Spawned spawned);
+  void on_exit(Ward& ward, const worker::Exited& exited);
+  void on_channel(Ward& ward);
+  void on_handshake_reply(Ward& ward, std::string_view payload);
+  void on_started_up(Ward& ward, std::string_view payload);
+  void on_process_end(Ward& ward);
+  void on_timers(TimePoint now);
+
+  // --- Starting ------------------------------------------------------------------------------------
+  void prepare_environment();
+  void probe_ended(std::optional<Error> error);
+  void advance(Ward& ward, Stage stage);
+  void ready(Ward& ward);
+  void fail_start(Ward& ward, Error error, bool permanent, bool has_process);
+  Error start_error(const Ward& ward, std::string what) const;
+
+  // --- Logs ----------------------------------------------------------------------------------------
+  void pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget);
+  void drain_logs(Ward& ward);
+
+  Ward* find(core::WorkerRef ref);
+  static std::uint64_t key_of(core::WorkerRef ref);
+  TimePoint next_wake() const;
+
+  Shell& shell_;
+  std::unique_ptr<worker::Launcher> launcher_;
+  os::Poller poller_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Ward>> wards_;
+  std::optional<Environment> environment_;
+  std::optional<Error> environment_error_;
+  std::optional<Probe> probe_;
+  bool environment_known_ = false;
+  std::vector<core::WorkerRef> waiting_for_environment_;
+  bool drained_ = false;
+  TimePoint give_up_at_ = TimePoint::max();
+};
+
+}  // namespace lair::pool

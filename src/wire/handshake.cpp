@@ -1,0 +1,135 @@
+#include "wire/handshake.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+
+#include "wire/json_codec.hpp"
+
+namespace lair::wire {
+
+namespace {
+
+// Standard commands are not announced, but every Lair worker has them.
+bool is_standard(const std::string& name) {
+  return name == "ping" || name == "get_stats" || name == "cleanup" || name == "cleanup_session" ||
+         name == "reset_state" || name == "shutdown";
+}
+
+std::string text_of(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+bool flag_of(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+
+std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair, Announcement announcement) {
+  if (!lair.is_object()) return Malformed{"result.lair is not an object"};
+  if (lair.value("version", Json()) != Json(kProtocolVersion)) {
+    return Malformed{"the worker chose protocol version " + lair.value("version", Json()).dump() + "; 2 was offered"};
+  }
+  if (lair.value("codec", Json("json")) != Json("json")) {
+    return Malformed{"the worker chose the codec " + lair.value("codec", Json()).dump() + "; json was offered"};
+  }
+  announcement.protocol = Protocol::kTwo;
+  if (const auto limit = lair.find("max_frame"); limit != lair.end() && limit->is_number_unsigned()) {
+    announcement.max_frame = limit->get<std::size_t>();
+  }
+  if (const auto permits = lair.find("concurrency"); permits != lair.end()) {
+    if (*permits != Json(1)) return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
+  }
+  const auto commands = lair.find("commands");
+  if (commands == lair.end() || !commands->is_array()) return Malformed{"result.lair.commands is not an array"};
+  for (const Json& command : *commands) {
+    if (!command.is_object() || text_of(command, "name").empty()) {
+      return Malformed{"an announced command has no name: " + printable(command.dump())};
+    }
+    Command announced{.name = text_of(command, "name"), .kind = text_of(command, "kind"), .doc = text_of(command, "doc")};
+    if (const auto params = command.find("params"); params != command.end()) {
+      if (!params->is_array()) return Malformed{"the params of command " + announced.name + " are not an array"};
+      announced.params = *params;
+    }
+    announcement.by_name.emplace(announced.name, announcement.commands.size());
+    announcement.commands.push_back(std::move(announced));
+  }
+  return announcement;
+}
+
+}  // namespace
+
+bool Announcement::knows(const std::string& command) const {
+  return protocol == Protocol::kOne || is_standard(command) || by_name.count(command) != 0;
+}
+
+std::string timestamp() {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto micros =
+      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1'000'000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char date[32];
+  char text[48];
+  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text, sizeof text, "%s.%06dZ", date, static_cast<int>(micros < 0 ? 0 : micros));
+  return text;
+}
+
+std::string encode_offer(const Offer& offer) {
+  const Json request = {
+      {"id", 0},
+      {"command", "ping"},
+      {"timestamp", timestamp()},
+      {"args",
+       {{"initialization", true},
+        {"worker_id", offer.worker_id},
+        {"lair",
+         {{"version", kProtocolVersion},
+          {"generation", offer.generation},
+          {"codecs", Json::array({"json"})},
+          {"features", Json::array()},
+          {"max_frame", offer.max_frame}}}}},
+  };
+  return request.dump();
+}
+
+std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload) {
+  std::string problem;
+  const auto reply = decode_json(payload, problem);
+  if (!reply) return Malformed{"the reply is not JSON (" + problem + "): " + printable(payload)};
+  if (!reply->is_object()) return Malformed{"the reply is not an object: " + printable(payload)};
+  if (reply->value("id", Json()) != Json(0)) return Malformed{"the reply's id is not 0: " + printable(payload)};
+
+  const auto success = reply->find("success");
+  if (success == reply->end() || !success->is_boolean()) {
+    return Malformed{"the reply has no boolean 'success': " + printable(payload)};
+  }
+  if (!success->get<bool>()) {
+    const std::string stage = text_of(*reply, "stage");
+    const Json reason = reply->value("error", Json());
+    return StartError{.stage = stage.empty() ? "handshake" : stage,
+                      .permanent = flag_of(*reply, "permanent"),
+                      .type = text_of(*reply, "error_type"),
+                      .message = reason.is_string() ? reason.get<std::string>() : reason.dump(),
+                      .traceback = text_of(*reply, "traceback")};
+  }
+  const Json result = reply->value("result", Json());
+  Announcement announcement;
+  if (!result.is_object()) return announcement;
+  if (const auto status = result.find("status"); status != result.end() && *status != Json("ok")) {
+    return StartError{.stage = "handshake",
+                      .permanent = false,
+                      .type = {},
+                      .message = "the worker's status is " + printable(status->dump()) + ", not \"ok\"",
+                      .traceback = {}};
+  }
+  announcement.python = text_of(result, "python");
+  const auto lair = result.find("lair");
+  if (lair == result.end()) return announcement;
+  return decode_choice(*lair, std::move(announcement));
+}
+
+}  // namespace lair::wire

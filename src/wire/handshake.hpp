@@ -1,0 +1,67 @@
+// The handshake: the first exchange on every channel, always JSON, always id 0.
+//
+// Thread-safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <lair/json.hpp>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "wire/limits.hpp"
+
+namespace lair::wire {
+
+enum class Protocol : std::uint8_t { kOne = 1, kTwo = 2 };
+
+struct Command {
+  std::string name;
+  std::string kind;
+  std::string doc;
+  Json params = Json::array();
+};
+
+// What a worker announced of itself. Shared by all that call it; never changed.
+struct Announcement {
+  Protocol protocol = Protocol::kOne;
+  std::uint32_t concurrency = 1;
+  std::size_t max_frame = kDefaultMaxFrame;  // of what the worker is willing to read
+  std::string python;                        // its version; empty if it isn't one, or does not say
+  std::vector<Command> commands;             // protocol 2 only
+  std::unordered_map<std::string, std::size_t> by_name;
+
+  bool knows(const std::string& command) const;
+};
+
+// A start that the worker itself declared failed.
+struct StartError {
+  std::string stage;  // environment or warm_up
+  bool permanent = false;
+  std::string type;
+  std::string message;
+  std::string traceback;
+};
+
+struct Malformed {
+  std::string problem;
+};
+
+struct Offer {
+  std::string worker_id;
+  std::uint64_t generation = 0;
+  std::size_t max_frame = kDefaultMaxFrame;
+};
+
+std::string encode_offer(const Offer& offer);
+
+// Reads the reply to the offer.
+std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload);
+
+// ISO 8601, UTC, microseconds: the timestamp of protocol 1.
+std::string timestamp();
+
+}  // namespace lair::wire

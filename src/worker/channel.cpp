@@ -1,0 +1,122 @@
+#include "worker/channel.hpp"
+
+#include <array>
+#include <cstring>
+
+#include "os/wait.hpp"
+#include "wire/json_codec.hpp"
+
+namespace lair::worker {
+
+using os::IoStatus;
+
+Channel::Quiet Channel::quiet() {
+  if (!reader_.empty()) return Quiet::kStrayBytes;
+  switch (stream_.look()) {
+    case IoStatus::kWouldBlock: return Quiet::kYes;
+    case IoStatus::kOk: return Quiet::kStrayBytes;
+    case IoStatus::kClosed:
+    case IoStatus::kFailed: break;
+  }
+  return Quiet::kClosed;
+}
+
+std::string Channel::stray_bytes() {
+  if (reader_.empty()) {
+    const auto space = reader_.space();
+    const os::IoResult read = stream_.read(space.data, space.size);
+    if (read.status == IoStatus::kOk) reader_.advance(read.bytes);
+  }
+  return wire::printable(reader_.held());
+}
+
+Channel::NoReply Channel::too_long(bool sent) const {
+  return {.failure = Failure::kTooLong,
+          .sent = sent,
+          .detail = "a frame of " + std::to_string(*reader_.refused_length()) +
+                    " bytes was announced; it begins with: " + wire::printable(reader_.held())};
+}
+
+std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::CallFrame& request, int exit_fd,
+                                                                   Deadline deadline) {
+  const std::array<std::string_view, 3> pieces = {request.head, request.arguments, request.tail};
+  const std::size_t total = request.size();
+  std::size_t written = 0;
+  bool exited = false;
+  for (;;) {
+    if (written < total) {
+      std::array<os::Stream::Piece, 3> rest{};
+      std::size_t count = 0;
+      std::size_t skip = written;
+      for (const std::string_view piece : pieces) {
+        if (skip >= piece.size()) {
+          skip -= piece.size();
+          continue;
+        }
+        rest[count++] = {.data = piece.data() + skip, .size = piece.size() - skip};
+        skip = 0;
+      }
+      const os::IoResult result = stream_.write(rest.data(), count);
+      if (result.status == IoStatus::kOk) {
+        written += result.bytes;
+        if (written < total && !deadline.passed()) continue;
+      } else if (result.status == IoStatus::kFailed) {
+        return NoReply{.failure = Failure::kSystem, .sent = false, .detail = std::strerror(result.error)};
+      } else if (result.status == IoStatus::kClosed) {
+        return NoReply{.failure = Failure::kClosed, .sent = false};
+      }
+    }
+    const bool sent = written == total;
+
+    // On a dead worker's channel: whatever it has said before still counts, so it is read to its end first.
+    if (!exited) {
+      const os::Ready ready = os::wait_for_io(
+          {.in_fd = stream_.in_fd(), .out_fd = sent ? -1 : stream_.out_fd(), .exit_fd = exit_fd}, deadline);
+      if (ready.timed_out) return NoReply{.failure = Failure::kDeadline, .sent = sent};
+      exited = ready.exited;
+      if (!ready.readable && !exited) continue;
+    }
+    const auto space = reader_.space();
+    const os::IoResult read = stream_.read(space.data, space.size);
+    switch (read.status) {
+      case IoStatus::kOk: break;
+      case IoStatus::kWouldBlock:
+        if (exited) return NoReply{.failure = Failure::kExited, .sent = sent};
+        continue;
+      case IoStatus::kClosed:
+        return NoReply{.failure = exited ? Failure::kExited : Failure::kClosed, .sent = sent};
+      case IoStatus::kFailed:
+        return NoReply{.failure = Failure::kSystem, .sent = sent, .detail = std::strerror(read.error)};
+    }
+    reader_.advance(read.bytes);
+    if (const auto frame = reader_.next()) {
+      if (sent) return *frame;
+      return NoReply{.failure = Failure::kEarlyReply, .sent = false, .detail = wire::printable(*frame)};
+    }
+    if (reader_.refused_length()) return too_long(sent);
+  }
+}
+
+bool Channel::send_now(std::string_view frame) {
+  const os::Stream::Piece piece{.data = frame.data(), .size = frame.size()};
+  const os::IoResult result = stream_.write(&piece, 1);
+  return result.status == IoStatus::kOk && result.bytes == frame.size();
+}
+
+std::variant<std::string_view, std::nullopt_t, Channel::NoReply> Channel::receive_now() {
+  for (;;) {
+    if (const auto frame = reader_.next()) return *frame;
+    if (reader_.refused_length()) return too_long(true);
+    const auto space = reader_.space();
+    const os::IoResult read = stream_.read(space.data, space.size);
+    switch (read.status) {
+      case IoStatus::kOk: reader_.advance(read.bytes); break;
+      case IoStatus::kWouldBlock: return std::nullopt;
+      case IoStatus::kClosed: return NoReply{.failure = Failure::kClosed, .sent = true};
+      case IoStatus::kFailed:
+        return NoReply{.failure = Failure::kSystem, .sent = true, .detail = std::strerror(read.error)};
+    }
+  }
+}
+
+}  // namespace lair::worker

@@ -1,0 +1,65 @@
+// Channel half of a worker: framed, duplex, with deadlines. The Process half has another owner.
+//
+// A channel has one owner at a time: the supervisor while the worker starts or stops, one call or lease while it
+// is busy. The owner blocks in `exchange`; the supervisor, which may not block, uses `send_now` and `receive_now`.
+//
+// Thread-safety: one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <lair/deadline.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "os/stream.hpp"
+#include "wire/frame.hpp"
+#include "wire/message.hpp"
+
+namespace lair::worker {
+
+class Channel {
+ public:
+  Channel(os::Stream stream, std::size_t max_frame) : stream_(std::move(stream)), reader_(max_frame) {}
+
+  int fd() const { return stream_.in_fd(); }
+  // Ids count from 1 on each channel; 0 is the handshake's.
+  std::uint64_t next_id() { return ++last_id_; }
+
+  // Fit for another call? Between two calls nothing may be pending and the peer must be there.
+  enum class Quiet : std::uint8_t { kYes, kStrayBytes, kClosed };
+  Quiet quiet();
+  // After kStrayBytes: what they begin with.
+  std::string stray_bytes();
+
+  // How an exchange ended without a frame. `sent`: the whole request had left.
+  enum class Failure : std::uint8_t { kDeadline, kClosed, kExited, kTooLong, kEarlyReply, kSystem };
+  struct NoReply {
+    Failure failure;
+    bool sent = false;
+    std::string detail = {};  // in words, where there is something to add
+  };
+  // Writes `request` and waits for one frame, until `deadline`. `exit_fd` (a pidfd) tells of the worker's death
+  // even while something else holds the other end open. A reply already written when the worker dies counts. The
+  // frame is valid until the channel is next used. Blocks; no locks.
+  std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd, Deadline deadline);
+
+  // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.
+  bool send_now(std::string_view frame);
+  // Reads what is there. A frame, nothing yet (nullopt), or the end.
+  std::variant<std::string_view, std::nullopt_t, NoReply> receive_now();
+
+  // The first bytes read that made no frame, for messages.
+  std::string_view held() const { return reader_.held(); }
+
+ private:
+  NoReply too_long(bool sent) const;
+
+  os::Stream stream_;
+  wire::FrameReader reader_;
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace lair::worker

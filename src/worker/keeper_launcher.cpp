@@ -1,0 +1,373 @@
+#include "worker/keeper_launcher.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "os/memfd.hpp"
+#include "os/message_socket.hpp"
+#include "os/pidfd.hpp"
+#include "os/proc.hpp"
+#include "os/spawn.hpp"
+#include "os/stream_pair.hpp"
+#include "os/wait.hpp"
+
+#ifndef LAIR_LIBEXEC_DIRS
+#define LAIR_LIBEXEC_DIRS ""
+#endif
+
+namespace lair::worker {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::uint64_t kControlTag = 0;
+constexpr std::uint64_t kEventsTag = 1;
+constexpr std::uint64_t kOrphanTag = 2;
+// A keeper that dies sooner than this after its start is not followed by another at once.
+constexpr Duration kKeeperRespite = std::chrono::milliseconds(200);
+// How long the destructor waits for the keeper to have swept.
+constexpr Duration kSweepPatience = std::chrono::seconds(5);
+
+Error unavailable(std::string message) {
+  return {.kind = ErrorKind::kUnavailable, .delivery = Delivery::kNotSent, .message = std::move(message), .stage = "spawn"};
+}
+
+const char* words_for(keeper::Step step) {
+  switch (step) {
+    case keeper::Step::kTable: return "lair-keeper has no room for another worker";
+    case keeper::Step::kFork: return "cannot make a process";
+    case keeper::Step::kSession: return "cannot set up the process";
+    case keeper::Step::kStrings: return "cannot pass the command line";
+    case keeper::Step::kAffinity: return "cannot set the CPU affinity (cpu_affinity)";
+    case keeper::Step::kDirectory: return "cannot change to the directory cwd";
+    case keeper::Step::kDescriptors: return "cannot place the descriptors";
+    case keeper::Step::kExec: return "cannot execute";
+    case keeper::Step::kNone: break;
+  }
+  return "cannot start";
+}
+
+const char* name_of(keeper::Step step) {
+  constexpr const char* kNames[] = {"none", "table", "fork", "session", "strings", "affinity", "cwd", "descriptors", "exec"};
+  return kNames[static_cast<std::size_t>(step)];
+}
+
+// Trying again with the same words would fail the same way.
+bool is_permanent(keeper::Step step, int error) {
+  const bool of_the_request = step == keeper::Step::kExec || step == keeper::Step::kDirectory || step == keeper::Step::kAffinity;
+  return of_the_request && error != EAGAIN && error != ENOMEM && error != EMFILE && error != ENFILE && error != ETXTBSY && error != EINTR;
+}
+
+std::string serialised(const SpawnRequest& request, bool with_channel) {
+  keeper::Strings head{.argc = static_cast<std::uint32_t>(request.argv.size()),
+                       .envc = static_cast<std::uint32_t>(request.env.size() + (with_channel ? 1 : 0))};
+  std::string blob(reinterpret_cast<const char*>(&head), sizeof head);
+  const auto add = [&blob](const std::string& text) { blob.append(text.c_str(), text.size() + 1); };
+  for (const std::string& argument : request.argv) add(argument);
+  for (const std::string& variable : request.env) add(variable);
+  if (with_channel) add("LAIR_CHANNEL_FD=" + std::to_string(keeper::kWorkerChannelFd));
+  add(request.cwd);
+  return blob;
+}
+
+// Both ends of everything one worker needs.
+struct Plumbing {
+  WorkerPipes ours;
+  os::Fd strings;
+  os::Fd in;       // its stdin; none: /dev/null
+  os::Fd out;      // its stdout; none: as `in`
+  os::Fd err;
+  os::Fd channel;  // as LAIR_CHANNEL_FD
+  int error = 0;   // errno, where something was refused
+};
+
+Plumbing lay_pipes(const SpawnRequest& request) {
+  Plumbing plumbing;
+  const auto refused = [&plumbing] {
+    plumbing.error = errno;
+    return std::move(plumbing);
+  };
+  plumbing.strings = os::make_memfd("lair-spawn", serialised(request, request.stdio == StdioMode::kChannelFd));
+  if (!plumbing.strings) return refused();
+
+  const auto log_pipe = [](os::Fd& read_end, os::Fd& write_end) {
+    auto pipe = os::make_pipe();
+    if (!pipe.read_end) return false;
+    os::set_nonblocking(pipe.read_end.get());
+    read_end = std::move(pipe.read_end);
+    write_end = std::move(pipe.write_end);
+    return true;
+  };
+  if (!log_pipe(plumbing.ours.stderr_log, plumbing.err)) return refused();
+  switch (request.stdio) {
+    case StdioMode::kChannelFd:
+    case StdioMode::kStdioSocket: {
+      auto pair = os::make_stream_pair();
+      if (!pair.ours) return refused();
+      plumbing.ours.channel = std::move(pair.ours);
+      if (request.stdio == StdioMode::kStdioSocket) {
+        plumbing.in = std::move(pair.theirs);
+        break;
+      }
+      plumbing.channel = std::move(pair.theirs);
+      if (!log_pipe(plumbing.ours.stdout_log, plumbing.out)) return refused();
+      break;
+    }
+    case StdioMode::kStdioPipe: {
+      if (!log_pipe(plumbing.ours.channel, plumbing.out)) return refused();
+      auto pipe = os::make_pipe();
+      if (!pipe.read_end) return refused();
+      os::set_nonblocking(pipe.write_end.get());
+      plumbing.ours.channel_keep = os::duplicate(pipe.read_end.get());
+      if (!plumbing.ours.channel_keep) return refused();
+      plumbing.ours.channel_out = std::move(pipe.write_end);
+      plumbing.in = std::move(pipe.read_end);
+      break;
+    }
+    case StdioMode::kNoChannel:
+      if (!log_pipe(plumbing.ours.stdout_log, plumbing.out)) return refused();
+      break;
+  }
+  return plumbing;
+}
+
+}  // namespace
+
+Result<std::string> find_keeper() {
+  if (const char* set = std::getenv("LAIR_KEEPER"); set != nullptr && *set != '\0') {
+    if (os::is_executable(set)) return std::string(set);
+    return unavailable(std::string("LAIR_KEEPER is set to ") + set + ", which is not an executable file; unset it, or set it to lair-keeper");
+  }
+  std::vector<fs::path> places;
+  for (const std::string& file : {os::program_path(), os::library_path()}) {
+    if (file.empty()) continue;
+    const fs::path folder = fs::path(file).parent_path();
+    places.push_back(folder / "lair-keeper");
+    places.push_back((folder / ".." / "libexec" / "lair" / "lair-keeper").lexically_normal());
+  }
+  std::string_view rest = LAIR_LIBEXEC_DIRS;
+  while (!rest.empty()) {
+    const std::size_t colon = std::min(rest.find(':'), rest.size());
+    if (colon > 0) places.push_back(fs::path(rest.substr(0, colon)) / "lair-keeper");
+    rest.remove_prefix(std::min(colon + 1, rest.size()));
+  }
+  std::string looked;
+  std::vector<fs::path> seen;
+  for (const fs::path& place : places) {
+    if (std::find(seen.begin(), seen.end(), place) != seen.end()) continue;
+    if (os::is_executable(place.string())) return place.string();
+    seen.push_back(place);
+    looked += "\n  " + place.string();
+  }
+  return unavailable("lair-keeper, the program that starts and guards the workers, was not found; looked at:" + looked +
+                     "\nInstall Lair whole, or set LAIR_KEEPER to its path.");
+}
+
+KeeperLauncher::KeeperLauncher(std::string keeper, const Options& options) : keeper_(std::move(keeper)), options_(options) {
+  poller_.add(have_events_.fd(), kEventsTag);
+}
+
+Result<std::unique_ptr<KeeperLauncher>> KeeperLauncher::start(const Options& options) {
+  auto keeper = find_keeper();
+  if (!keeper) return std::move(keeper).error();
+  std::unique_ptr<KeeperLauncher> launcher(new KeeperLauncher(*std::move(keeper), options));
+  if (auto started = launcher->start_keeper(); !started) return std::move(started).error();
+  return launcher;
+}
+
+Result<void> KeeperLauncher::start_keeper() {
+  const TimePoint now = SteadyClock::now();
+  if (keeper_started_ != TimePoint{} && now - keeper_started_ < kKeeperRespite) {
+    return unavailable("lair-keeper has just died; another is not started at once");
+  }
+  keeper_started_ = now;
+  auto pair = os::make_message_pair();
+  // Of ourselves, so that the keeper can't be fooled by a host that is gone before it looks.
+  const os::Fd self = os::open_pidfd(os::own_pid());
+  if (!pair.ours || !self) return unavailable(std::string("cannot start lair-keeper: ") + std::strerror(errno));
+  const auto started = os::spawn_program({.path = keeper_,
+                                          .arguments = {keeper_, std::to_string(options_.capacity)},
+                                          .fd_3 = pair.theirs.get(),
+                                          .fd_4 = self.get()});
+  if (started.error != 0) return unavailable("cannot start " + keeper_ + ": " + std::strerror(started.error));
+  keeper_pidfd_ = os::open_pidfd(started.pid);
+  control_ = std::move(pair.ours);
+  poller_.add(control_.get(), kControlTag);
+  return {};
+}
+
+KeeperLauncher::~KeeperLauncher() {
+  if (!control_) return;
+  poller_.remove(control_.get());
+  control_.reset();  // the keeper ends everything and goes
+  const os::Ready gone = os::wait_for_io({.exit_fd = keeper_pidfd_.get()}, Deadline::after(kSweepPatience));
+  if (gone.timed_out) (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);
+  (void)os::reap_pidfd(keeper_pidfd_.get());
+}
+
+// --- Orders ----------------------------------------------------------------------------------------
+
+void KeeperLauncher::fail(WorkerKey key, std::string step, int error, std::string message, bool permanent) {
+  events_.emplace_back(SpawnFailed{
+      .key = key, .step = std::move(step), .error = error, .message = std::move(message), .permanent = permanent});
+  have_events_.notify();
+}
+
+void KeeperLauncher::spawn(SpawnRequest request) {
+  if (!control_) {
+    if (auto started = start_keeper(); !started) {
+      fail(request.key, "keeper", ECHILD, started.error().message, false);
+      return;
+    }
+  }
+  Plumbing plumbing = lay_pipes(request);
+  if (plumbing.error != 0) {
+    fail(request.key, "descriptors", plumbing.error,
+         std::string("cannot make a worker's pipes: ") + std::strerror(plumbing.error), false);
+    return;
+  }
+  keeper::Spawn order{.slot = request.key.slot, .generation = request.key.generation};
+  std::array<int, os::kMostDescriptors> fds{};
+  std::uint8_t count = 0;
+  fds[count++] = plumbing.strings.get();
+  const auto place = [&](std::size_t target, const os::Fd& fd) {
+    if (!fd) return;
+    order.place[target] = count;
+    fds[count++] = fd.get();
+  };
+  place(0, plumbing.in);
+  place(1, plumbing.out ? plumbing.out : plumbing.in);
+  place(2, plumbing.err);
+  place(3, plumbing.channel);
+  for (const int cpu : request.cpus) {
+    if (cpu < 0 || static_cast<std::size_t>(cpu) >= keeper::kMostCpus) continue;
+    order.has_cpus = 1;
+    order.cpus[static_cast<std::size_t>(cpu) / 64] |= std::uint64_t{1} << (cpu % 64);
+  }
+  switch (os::send_message(control_.get(), &order, sizeof order, fds.data(), count)) {
+    case os::MessageStatus::kOk:
+      pending_[request.key] = Pending{.pipes = std::move(plumbing.ours), .program = request.argv.front()};
+      return;
+    case os::MessageStatus::kWouldBlock:
+      fail(request.key, "keeper", EAGAIN, "lair-keeper takes no more orders at the moment", false);
+      return;
+    case os::MessageStatus::kClosed:
+      fail(request.key, "keeper", EPIPE, "lair-keeper has died", false);
+      keeper_lost("lair-keeper has died");
+      return;
+    case os::MessageStatus::kFailed:
+      fail(request.key, "keeper", errno, std::string("cannot order a worker from lair-keeper: ") + std::strerror(errno), false);
+      return;
+  }
+}
+
+void KeeperLauncher::signal(WorkerKey key, int signal_number) {
+  if (const auto living = living_.find(key); living != living_.end()) {
+    (void)os::signal_pidfd(living->second.get(), signal_number);
+  } else if (const auto pending = pending_.find(key); pending != pending_.end()) {
+    // SIGKILL wins over what was asked before.
+    if (pending->second.signal_at_birth != SIGKILL) pending->second.signal_at_birth = signal_number;
+  }
+}
+
+// --- Reports ---------------------------------------------------------------------------------------
+
+std::vector<LaunchEvent> KeeperLauncher::take_events() {
+  have_events_.drain();
+  while (control_) {
+    keeper::Report report;
+    os::Received received = os::receive_message(control_.get(), &report, sizeof report);
+    if (received.status == os::MessageStatus::kWouldBlock) break;
+    if (received.status != os::MessageStatus::kOk) {
+      keeper_lost("lair-keeper has died");
+      break;
+    }
+    if (received.size == sizeof report) on_report(report, std::move(received.fds[0]));
+  }
+  for (auto orphan = orphans_.begin(); orphan != orphans_.end();) {
+    const os::Ready gone = os::wait_for_io({.exit_fd = orphan->second.get()}, Deadline::after(Duration::zero()));
+    if (!gone.exited) {
+      ++orphan;
+      continue;
+    }
+    poller_.remove(orphan->second.get());
+    events_.emplace_back(Exited{.key = orphan->first, .status = {}, .usage = std::nullopt});
+    orphan = orphans_.erase(orphan);
+  }
+  return std::exchange(events_, {});
+}
+
+void KeeperLauncher::on_report(const keeper::Report& report, os::Fd pidfd) {
+  const WorkerKey key{.slot = report.slot, .generation = report.generation};
+  switch (report.kind) {
+    case keeper::Kind::kHello:
+      if (report.version != keeper::kVersion) {
+        keeper_lost(keeper_ + " is of another version of Lair (it speaks version " + std::to_string(report.version) + ", this library " +
+                    std::to_string(keeper::kVersion) + ")");
+      }
+      return;
+    case keeper::Kind::kSpawned: on_spawned(key, report.pid, std::move(pidfd)); return;
+    case keeper::Kind::kFailed: on_failed(key, report); return;
+    case keeper::Kind::kExited: {
+      living_.erase(key);
+      const ExitStatus status{.how = report.signalled != 0 ? ExitStatus::How::kSignalled : ExitStatus::How::kExited,
+                              .code = report.code};
+      events_.emplace_back(Exited{.key = key,
+                                  .status = status,
+                                  .usage = ResourceUse{.user_cpu = std::chrono::microseconds(report.user_us),
+                                                       .system_cpu = std::chrono::microseconds(report.system_us),
+                                                       .max_rss_bytes = report.max_rss_kib * 1024}});
+      return;
+    }
+  }
+}
+
+void KeeperLauncher::on_spawned(WorkerKey key, int pid, os::Fd pidfd) {
+  const auto found = pending_.find(key);
+  if (found == pending_.end()) return;
+  Pending pending = std::move(found->second);
+  pending_.erase(found);
+  os::Fd ours = os::duplicate(pidfd.get());
+  if (pending.signal_at_birth != 0 || !ours) (void)os::signal_pidfd(pidfd.get(), ours ? pending.signal_at_birth : SIGKILL);
+  if (ours) living_[key] = std::move(ours);
+  events_.emplace_back(Spawned{.key = key,
+                               .process = {.pid = pid, .exit_fd = std::move(pidfd)},
+                               .pipes = std::move(pending.pipes)});
+}
+
+void KeeperLauncher::on_failed(WorkerKey key, const keeper::Report& report) {
+  const auto found = pending_.find(key);
+  if (found == pending_.end()) return;
+  std::string message = words_for(report.step);
+  if (report.step == keeper::Step::kExec) message += ' ' + found->second.program;
+  message += std::string(": ") + std::strerror(report.error);
+  if (report.step == keeper::Step::kExec && report.error == ENOENT && fs::exists(found->second.program)) {
+    message += " (the file exists: the interpreter in its first line does not, or it is built for another system)";
+  }
+  pending_.erase(found);
+  fail(key, name_of(report.step), report.error, std::move(message), is_permanent(report.step, report.error));
+}
+
+// Its workers are told by the kernel to die with it; what they had under way has no parent to report it.
+void KeeperLauncher::keeper_lost(const std::string& why) {
+  if (!control_) return;
+  poller_.remove(control_.get());
+  control_.reset();
+  (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);  // it may only have lost its tongue
+  (void)os::reap_pidfd(keeper_pidfd_.get());
+  keeper_pidfd_.reset();
+  for (auto& [key, pending] : std::exchange(pending_, {})) fail(key, "keeper", ECHILD, why, false);
+  for (auto& [key, pidfd] : std::exchange(living_, {})) {
+    (void)os::signal_pidfd(pidfd.get(), SIGKILL);
+    poller_.add(pidfd.get(), kOrphanTag);
+    orphans_[key] = std::move(pidfd);
+  }
+}
+
+}  // namespace lair::worker

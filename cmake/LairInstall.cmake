@@ -4,8 +4,10 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lair)
 
 install(TARGETS lair EXPORT lair-targets)
 install(DIRECTORY include/lair TYPE INCLUDE)
-install(DIRECTORY python DESTINATION ${CMAKE_INSTALL_DATADIR}/lair
-        PATTERN "__pycache__" EXCLUDE PATTERN "*.pyc" EXCLUDE)
+install(DIRECTORY python/lair_worker DESTINATION ${CMAKE_INSTALL_DATADIR}/lair/python
+        FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
+# `lair demo` runs one of them.
+install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DATADIR}/lair PATTERN "__pycache__" EXCLUDE)
 if(TARGET lair-keeper)
   install(TARGETS lair-keeper DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/lair)
 endif()

@@ -44,6 +44,8 @@ foreach(folder unit process e2e)
     lair_program(${helper} ${helper_source})
     target_link_libraries(${helper} PRIVATE ${lair_private} spdlog::spdlog)
     target_include_directories(${helper} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_compile_definitions(${helper} PRIVATE
+      $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
     list(APPEND helpers ${helper})
   endforeach()
 

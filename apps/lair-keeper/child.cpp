@@ -66,7 +66,8 @@ class Child {
     worker::keeper::Strings head;
     std::memcpy(&head, mapped, sizeof head);
     const std::size_t pointers = std::size_t{head.argc} + head.envc + 2;
-    void* memory = ::mmap(nullptr, pointers * sizeof(char*), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, pointers * sizeof(char*), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail(Step::kStrings);
     auto** pointer = static_cast<char**>(memory);
     char* text = static_cast<char*>(mapped) + sizeof head;
@@ -115,7 +116,8 @@ class Child {
       const int source = sources[static_cast<std::size_t>(target)];
       if (source < 0 && target == worker::keeper::kWorkerChannelFd) continue;
       // The keeper's own 0, 1 and 2 are /dev/null and never CLOEXEC; dup2 clears the flag for the others.
-      if (source >= 0 || null != target) check(::dup2(source >= 0 ? source : null, target), Step::kDescriptors);
+      if (source >= 0 || null != target)
+        check(::dup2(source >= 0 ? source : null, target), Step::kDescriptors);
     }
     const unsigned first = sources[3] >= 0 ? 4 : 3;
     // Not closed yet: the pipe must live until exec.

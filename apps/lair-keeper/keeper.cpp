@@ -56,7 +56,9 @@ void Keeper::run() {
   (void)send_report({.kind = Kind::kHello, .pid = pid_});
   while (!host_gone_) {
     std::size_t count = 3;
-    polls_[0] = {.fd = kControlFd, .events = static_cast<short>(POLLIN | (reports_waiting_ ? POLLOUT : 0)), .revents = 0};
+    polls_[0] = {.fd = kControlFd,
+                 .events = static_cast<short>(POLLIN | (reports_waiting_ ? POLLOUT : 0)),
+                 .revents = 0};
     polls_[1] = {.fd = kHostFd, .events = POLLIN, .revents = 0};
     polls_[2] = {.fd = signals_.get(), .events = POLLIN, .revents = 0};
     for (std::size_t i = 0; i < capacity_; ++i) {
@@ -69,7 +71,8 @@ void Keeper::run() {
     for (std::size_t i = 3; i < count; ++i) {
       if (polls_[i].revents == 0) continue;
       for (std::size_t e = 0; e < capacity_; ++e) {
-        if (entries_[e].state == State::kSpawning && entries_[e].exec_pipe.get() == polls_[i].fd) on_exec_pipe(entries_[e]);
+        if (entries_[e].state == State::kSpawning && entries_[e].exec_pipe.get() == polls_[i].fd)
+          on_exec_pipe(entries_[e]);
       }
     }
     if (polls_[2].revents != 0) on_children();
@@ -86,12 +89,29 @@ void Keeper::on_control() {
     Spawn order;
     os::Received received = os::receive_message(kControlFd, &order, sizeof order);
     switch (received.status) {
-      case os::MessageStatus::kWouldBlock: return;
-      case os::MessageStatus::kOk: break;
+      case os::MessageStatus::kWouldBlock:
+        return;
+      case os::MessageStatus::kOk:
+        break;
       case os::MessageStatus::kClosed:
-      case os::MessageStatus::kFailed: host_gone_ = true; return;
+      case os::MessageStatus::kFailed:
+        host_gone_ = true;
+        return;
     }
-    if (received.size == sizeof order && received.fd_count > 0) spawn(order, received);
+    if (received.size != sizeof order) continue;
+    if (order.order == worker::keeper::Order::kKill) {
+      kill_worker(order);
+    } else if (received.fd_count > 0) {
+      spawn(order, received);
+    }
+  }
+}
+
+void Keeper::kill_worker(const Spawn& order) {
+  for (std::size_t i = 0; i < capacity_; ++i) {
+    const Entry& entry = entries_[i];
+    const bool alive = entry.state == State::kSpawning || entry.state == State::kRunning;
+    if (alive && entry.slot == order.slot && entry.generation == order.generation) ::kill(entry.pid, SIGKILL);
   }
 }
 
@@ -101,7 +121,11 @@ void Keeper::spawn(const Spawn& order, os::Received& received) {
     if (entries_[i].state == State::kFree) entry = &entries_[i];
   }
   if (entry == nullptr) {
-    (void)send_report({.kind = Kind::kFailed, .slot = order.slot, .step = Step::kTable, .generation = order.generation, .error = ENOSPC});
+    (void)send_report({.kind = Kind::kFailed,
+                       .slot = order.slot,
+                       .step = Step::kTable,
+                       .generation = order.generation,
+                       .error = ENOSPC});
     return;
   }
   *entry = Entry{};
@@ -115,7 +139,11 @@ void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& receive
     entry.failure = {.step = Step::kFork, .error = errno};
     entry.state = State::kEnded;
     entry.tell_ended = true;
-    entry.ending = {.kind = Kind::kFailed, .slot = entry.slot, .step = Step::kFork, .generation = entry.generation, .error = errno};
+    entry.ending = {.kind = Kind::kFailed,
+                    .slot = entry.slot,
+                    .step = Step::kFork,
+                    .generation = entry.generation,
+                    .error = errno};
   };
   int ends[2] = {-1, -1};
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return refused();
@@ -161,7 +189,8 @@ void Keeper::on_exec_pipe(Entry& entry) {
 Keeper::Entry* Keeper::find(pid_t pid) {
   for (std::size_t i = 0; i < capacity_; ++i) {
     const State state = entries_[i].state;
-    if ((state == State::kSpawning || state == State::kRunning) && entries_[i].pid == pid) return &entries_[i];
+    if ((state == State::kSpawning || state == State::kRunning) && entries_[i].pid == pid)
+      return &entries_[i];
   }
   return nullptr;
 }
@@ -246,10 +275,14 @@ void Keeper::end_all() {
 
 bool Keeper::send_report(const Report& report, int fd) {
   switch (os::send_message(kControlFd, &report, sizeof report, &fd, fd < 0 ? 0 : 1)) {
-    case os::MessageStatus::kOk: return true;
-    case os::MessageStatus::kClosed: host_gone_ = true; return true;
+    case os::MessageStatus::kOk:
+      return true;
+    case os::MessageStatus::kClosed:
+      host_gone_ = true;
+      return true;
     case os::MessageStatus::kWouldBlock:
-    case os::MessageStatus::kFailed: break;  // ENOMEM, ENOBUFS: later
+    case os::MessageStatus::kFailed:
+      break;  // ENOMEM, ENOBUFS: later
   }
   reports_waiting_ = true;
   return false;
@@ -260,7 +293,8 @@ void Keeper::send_reports() {
   for (std::size_t i = 0; i < capacity_ && !reports_waiting_; ++i) {
     Entry& entry = entries_[i];
     if (entry.tell_spawned) {
-      const Report spawned{.kind = Kind::kSpawned, .slot = entry.slot, .generation = entry.generation, .pid = entry.pid};
+      const Report spawned{
+          .kind = Kind::kSpawned, .slot = entry.slot, .generation = entry.generation, .pid = entry.pid};
       if (!send_report(spawned, entry.pidfd.get())) return;
       entry.tell_spawned = false;
       entry.pidfd.reset();

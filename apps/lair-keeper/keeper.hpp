@@ -31,15 +31,16 @@ class Keeper {
     std::uint32_t slot = 0;
     std::uint64_t generation = 0;
     pid_t pid = 0;
-    os::Fd exec_pipe;             // while spawning
-    os::Fd pidfd;                 // until it has been sent
+    os::Fd exec_pipe;  // while spawning
+    os::Fd pidfd;      // until it has been sent
     ChildFailure failure;
-    bool tell_spawned = false;    // reports that the socket had no room for yet
+    bool tell_spawned = false;  // reports that the socket had no room for yet
     bool tell_ended = false;
     worker::keeper::Report ending;
   };
 
   void on_control();
+  void kill_worker(const worker::keeper::Spawn& order);
   void spawn(const worker::keeper::Spawn& order, os::Received& received);
   void fork_worker(Entry& entry, const worker::keeper::Spawn& order, os::Received& received);
   void on_exec_pipe(Entry& entry);

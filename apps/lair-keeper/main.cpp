@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
                        ::fcntl(lair::worker::keeper::kHostFd, F_GETFD) >= 0;
   const long capacity = argc == 2 ? std::strtol(argv[1], nullptr, 10) : 0;
   if (!has_fds || capacity < 1 || capacity > 100'000) {
-    std::fputs("lair-keeper is started by programs that use the Lair library; it does nothing by hand.\n", stderr);
+    std::fputs("lair-keeper is started by programs that use the Lair library; it does nothing by hand.\n",
+               stderr);
     return 2;
   }
   ::fcntl(lair::worker::keeper::kControlFd, F_SETFD, FD_CLOEXEC);

@@ -67,7 +67,8 @@ void walk_proc(pid_t* pids, std::size_t most, std::size_t& count) {
     for (long at = 0; at < n;) {
       const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
       const bool is_process = entry->name[0] >= '1' && entry->name[0] <= '9';
-      if (is_process && count < most && parent_of(entry->name) == ::getpid()) pids[count++] = std::atoi(entry->name);
+      if (is_process && count < most && parent_of(entry->name) == ::getpid())
+        pids[count++] = std::atoi(entry->name);
       at += entry->length;
     }
   }

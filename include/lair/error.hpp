@@ -52,7 +52,7 @@ struct ExitStatus {
 struct WorkerIdentity {
   std::uint32_t slot = 0;
   std::uint64_t generation = 0;
-  int pid = 0;                      // 0 if it never had one
+  int pid = 0;                          // 0 if it never had one
   std::optional<ExitStatus> exit = {};  // present once the worker has ended
   std::string stderr_tail = {};         // its last lines on stderr, newline separated; may be empty
 };

@@ -54,7 +54,7 @@ class Pool final : public Endpoint {
   Pool& operator=(const Pool&) = delete;
   ~Pool() override;  // as shutdown()
 
-  // Blocks until `count` workers (default: all of `size`) are ready, `timeout` (default: `start_timeout`) has
+  // Blocks until `count` workers (default: all of `size`) are ready, `timeout` (default: `start_timeout` and 0.5 s) has
   // passed, or it is clear that they will not be. Starts them where the pool is lazy. The error is that
   // of the failed start: its stage, its reason, the worker's last stderr lines.
   Result<void> try_wait_ready(std::optional<std::size_t> count = {}, std::optional<Duration> timeout = {});

@@ -75,12 +75,12 @@ def _check_long_numbers(data: bytes, message: Any) -> None:
     flat = data.translate(_DIGITS_TO_ZERO)
     at = flat.find(_RUN)
     while at >= 0:
-        run = flat[at : at + 21]
+        run = flat[at : at + 21]  # one digit more than any that fits
         length = len(run) - len(run.lstrip(b"0"))
         before = data[at - 1 : at]
         if before != b".":
             number = int(data[at : at + length])
-            if length > 20 or (number > -SMALLEST_INT if before == b"-" else number > LARGEST_INT):
+            if number > (-SMALLEST_INT if before == b"-" else LARGEST_INT):
                 if _find_fault(message) is not None:
                     raise OverflowError("an integer outside -2^63 to 2^64-1")
                 return  # the long numbers are in strings

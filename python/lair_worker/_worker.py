@@ -14,7 +14,8 @@ from time import monotonic, time
 
 import lair_worker
 from lair_worker import _protocol1, _protocol2, _registry, _signals
-from lair_worker._channel import Channel, HostBroken, HostGone, open_channel
+from lair_worker._announce import announce
+from lair_worker._channel import Channel, HostBroken, HostGone, open_channel, say
 from lair_worker._context import identity
 from lair_worker._standard import PYTHON_VERSION, standard_commands
 
@@ -66,6 +67,7 @@ class Worker:
         self.command_count = 0
         self.error_count = 0
         self._target = target
+        self._announced: list[dict[str, Any]] = []
         self._parent = os.getppid()
         self._started_by: int | None = None  # the process that on_start ran in; its forks have no on_stop
         self._own_channel = "LAIR_CHANNEL_FD" in os.environ
@@ -88,7 +90,7 @@ class Worker:
         except StartFailed:
             status = 1
         except HostBroken as error:
-            print(f"lair_worker: the host has broken the protocol: {error}", file=sys.stderr)
+            say(f"the host has broken the protocol: {error}")
             status = 1
         except BaseException:
             # A SIGTERM that user code has turned into another exception ends the worker all the same.
@@ -134,20 +136,17 @@ class Worker:
         """Imports the user's module. A failure is the reply to the first request."""
         try:
             _registry.load(self._target)
+            self._announced = announce(_registry.commands)
         except BaseException as error:
             if self.ending.terminated:
                 raise
             failure = self._report(error, "the worker's module can't be imported")
             channel.send(_protocol1.error_reply(number, failure, stage="environment", permanent=True))
             raise StartFailed from None
-        standard = standard_commands(self)
-        self.table.update(standard)
+        self.table.update(standard_commands(self))
         self.table.update(_registry.commands)
-        self.table[_registry.RESERVED] = standard[_registry.RESERVED]
 
     def _start_protocol2(self, channel: Channel, number: int, offer: dict[str, Any]) -> Protocol2:
-        from lair_worker._announce import announce
-
         if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
@@ -159,7 +158,7 @@ class Worker:
             "concurrency": 1,
             "sdk": lair_worker.__version__,
             "executable": sys.executable,
-            "commands": announce(_registry.commands),
+            "commands": self._announced,
         }
         channel.send(_protocol1.success_reply(number, result))
         protocol = _protocol2.Protocol2(self, channel, offer["generation"])
@@ -217,7 +216,7 @@ class Worker:
         from lair_worker import _errors
 
         failure = _errors.from_exception(error, _errors.START)
-        print(f"lair_worker: {what}:\n{failure.traceback}", file=sys.stderr, end="")
+        say(f"{what}:\n{failure.traceback.rstrip()}")
         return failure
 
     # --- end ------------------------------------------------------------------------------------------
@@ -259,7 +258,7 @@ def _end(status: int) -> NoReturn:
     others = _other_threads()
     if not others:
         sys.exit(status)
-    print(f"lair_worker: ending without waiting for threads: {', '.join(others)}", file=sys.stderr)
+    say(f"ending without waiting for threads: {', '.join(others)}")
     import atexit
 
     try:

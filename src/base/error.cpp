@@ -121,9 +121,9 @@ std::string Error::report() const {
     out += "; try again after " + base::format_duration(std::chrono::milliseconds(*retry_after_ms));
   }
   if (worker) out += "\n  worker: " + describe(*worker);
-  if (python) {
-    out += "\n  python: " + python->type;
-    if (!python->message.empty()) out += ": " + python->message;
+  // A traceback of one line would only say again what the message has said.
+  if (python && python->traceback.find("\n  ") != std::string::npos) {
+    out += "\n  python:";
     append_block(out, python->traceback, "    ");
   }
   if (worker && !worker->stderr_tail.empty()) {

@@ -33,19 +33,26 @@ Result<void> read(const Json& value, bool& out) {
 }
 Json write(bool value) { return value; }
 
+// A parsed 4 is an unsigned number, one put into a Json by C++ a signed one. 4.0 is refused: whoever computed
+// it may as well have computed 4.5.
+std::optional<std::uint64_t> whole_number(const Json& value) {
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  if (value.is_number_integer() && value.get<std::int64_t>() >= 0) return value.get<std::uint64_t>();
+  return std::nullopt;
+}
+
 Result<void> read(const Json& value, std::size_t& out) {
-  // 4.0 is refused, too: whoever computed it may as well have computed 4.5.
-  if (!value.is_number_unsigned()) return expected("a whole number that is not negative", value);
-  out = value.get<std::size_t>();
+  const auto number = whole_number(value);
+  if (!number) return expected("a whole number that is not negative", value);
+  out = *number;
   return {};
 }
 Json write(std::size_t value) { return value; }
 
 Result<void> read(const Json& value, int& out) {
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<int>::max()) {
-    return expected("a CPU's number", value);
-  }
-  out = value.get<int>();
+  const auto number = whole_number(value);
+  if (!number || *number > std::numeric_limits<int>::max()) return expected("a CPU's number", value);
+  out = static_cast<int>(*number);
   return {};
 }
 Json write(int value) { return value; }

@@ -11,12 +11,18 @@ namespace {
 
 SlotState slot_state(WorkerState state) {
   switch (state) {
-    case WorkerState::kStarting: return SlotState::kStarting;
-    case WorkerState::kIdle: return SlotState::kIdle;
-    case WorkerState::kBusy: return SlotState::kBusy;
-    case WorkerState::kChecking: return SlotState::kChecking;
-    case WorkerState::kStopping: return SlotState::kStopping;
-    case WorkerState::kDead: break;
+    case WorkerState::kStarting:
+      return SlotState::kStarting;
+    case WorkerState::kIdle:
+      return SlotState::kIdle;
+    case WorkerState::kBusy:
+      return SlotState::kBusy;
+    case WorkerState::kChecking:
+      return SlotState::kChecking;
+    case WorkerState::kStopping:
+      return SlotState::kStopping;
+    case WorkerState::kDead:
+      break;
   }
   LAIR_ASSERT(!"a dead worker has left its slot");
   return SlotState::kVacant;
@@ -95,12 +101,17 @@ Outcome Core::on(const Shutdown& event) {
       continue;
     }
     switch (slot.row->state) {
-      case WorkerState::kStarting: end(*slot.row, Reason::kShutdown, false); break;
+      case WorkerState::kStarting:
+        end(*slot.row, Reason::kShutdown, false);
+        break;
       case WorkerState::kIdle:
-      case WorkerState::kChecking: end(*slot.row, Reason::kShutdown, true); break;
+      case WorkerState::kChecking:
+        end(*slot.row, Reason::kShutdown, true);
+        break;
       case WorkerState::kBusy:  // until the grace ends, or its holder brings it back
       case WorkerState::kStopping:
-      case WorkerState::kDead: break;
+      case WorkerState::kDead:
+        break;
     }
   }
   check_drained();
@@ -131,7 +142,10 @@ Outcome Core::on(const Checkout& event) {
     grant(*row, event.token, event.exclusive);
     return Outcome::kDone;
   }
-  if (!event.since && queue_.size() >= config_.max_waiters) return refused(RefuseReason::kQueueFull);
+  if (!event.since && queue_.size() >= config_.max_waiters) {
+    forget_reservation(event.token);
+    return refused(RefuseReason::kQueueFull);
+  }
   queue_.push(waiter);
   if (free_permits() > 0) serve();
   start_workers();
@@ -143,14 +157,15 @@ Outcome Core::on(const Claim& event) {
   Waiter* waiter = queue_.find(event.token);
   if (waiter == nullptr) return Outcome::kStale;
   Row* row = pick_in_turn(*waiter);
-  if (row == nullptr) {
-    waiter->woken = false;
-    return Outcome::kDone;
+  waiter->woken = false;
+  if (row != nullptr) {
+    const bool exclusive = waiter->exclusive;
+    queue_.take(event.token);
+    forget_reservation(event.token);
+    grant(*row, event.token, exclusive);
   }
-  const bool exclusive = waiter->exclusive;
-  queue_.take(event.token);
-  forget_reservation(event.token);
-  grant(*row, event.token, exclusive);
+  // What it was woken for may be left over, or more than it took.
+  if (free_permits() > 0) serve();
   return Outcome::kDone;
 }
 
@@ -296,8 +311,8 @@ Outcome Core::on(const Retire& event) {
 Outcome Core::on(const Exited& event) {
   Row* row = live(event.worker);
   if (row == nullptr) {
-    const bool died_before = event.worker.slot < slots_.size() &&
-                             slots_[event.worker.slot].generation >= event.worker.generation;
+    const bool died_before =
+        event.worker.slot < slots_.size() && slots_[event.worker.slot].generation >= event.worker.generation;
     return died_before ? Outcome::kIllegal : Outcome::kStale;
   }
   if (row->reason == Reason::kNone) {
@@ -364,6 +379,7 @@ void Core::end(Row& row, Reason reason, bool gently) {
   }
   refuse_pinned(row.ref);
   refuse_hopeless();
+  start_workers();  // it no longer counts as importing
 }
 
 void Core::bury(Slot& slot) {

@@ -80,17 +80,18 @@ class Core {
     WorkerState state = WorkerState::kStarting;
     Revision revision = 0;
     std::uint32_t permits = 1;
-    std::uint32_t taken = 0;         // permits held
+    std::uint32_t taken = 0;  // permits held
     std::vector<Hold> holds;
-    std::uint64_t calls = 0;         // completed
-    bool importing = true;           // its interpreter and imports are still loading
+    std::uint64_t calls = 0;  // completed
+    bool importing = true;    // its interpreter and imports are still loading
     bool was_ready = false;
     bool start_failed = false;
-    Reason reason = Reason::kNone;   // why it is stopping
-    Reason retire = Reason::kNone;   // to be stopped when it comes back
+    Reason reason = Reason::kNone;  // why it is stopping
+    Reason retire = Reason::kNone;  // to be stopped when it comes back
     TimePoint idle_since{};
     TimePoint kill_at = TimePoint::max();
-    std::optional<Token> reserved_for;  // an exclusive waiter drains it
+    std::optional<Token> reserved_for;  // an exclusive waiter drains it; older waiters still get on
+    TimePoint reserved_since{};         // when that waiter came
   };
   struct Slot {
     bool overflow = false;
@@ -131,6 +132,7 @@ class Core {
 
   Row* pick(const Waiter& waiter);
   Row* pick_in_turn(const Waiter& waiter);
+  static void reserve(Row& row, const Waiter& waiter);
   void grant(Row& row, Token token, bool exclusive);
   bool give_back(Row& row, Epoch epoch);
   void end(Row& row, Reason reason, bool gently);
@@ -164,8 +166,9 @@ class Core {
   Revision revision_ = 1;
   Epoch last_epoch_ = 0;
   std::size_t importing_ = 0;
-  bool multiplexed_ = false;       // some worker has more than one permit
+  bool multiplexed_ = false;  // some worker has more than one permit
   bool awaiting_start_token_ = false;
+  TimePoint looked_at_starts_ = TimePoint::min();
   std::size_t prewarm_ = 0;
   Duration mean_service_{};
   bool begun_ = false;

@@ -14,7 +14,8 @@ std::size_t Core::free_permits() const {
   std::size_t free = 0;
   for (const Slot& slot : slots_) {
     if (!slot.row) continue;
-    if (slot.row->state == WorkerState::kIdle || slot.row->state == WorkerState::kBusy) {
+    const bool serving = slot.row->state == WorkerState::kIdle || slot.row->state == WorkerState::kBusy;
+    if (serving && slot.row->retire == Reason::kNone) {
       free += slot.row->permits - slot.row->taken;
     }
   }
@@ -23,7 +24,9 @@ std::size_t Core::free_permits() const {
 
 Core::Row* Core::pick(const Waiter& waiter) {
   const auto open_to_it = [&](const Row& row) {
-    return !row.reserved_for || *row.reserved_for == waiter.token;
+    const bool reserved =
+        row.reserved_for && *row.reserved_for != waiter.token && waiter.since >= row.reserved_since;
+    return row.retire == Reason::kNone && !reserved;
   };
   if (!waiter.who.any) {
     Row* row = live(waiter.who.only);
@@ -31,7 +34,7 @@ Core::Row* Core::pick(const Waiter& waiter) {
     if (row->state == WorkerState::kIdle) return row;
     const bool shares = row->state == WorkerState::kBusy && row->taken < row->permits;
     if (shares && !waiter.exclusive) return row;
-    if (waiter.exclusive && row->state == WorkerState::kBusy) row->reserved_for = waiter.token;
+    if (waiter.exclusive && row->state == WorkerState::kBusy && row->permits > 1) reserve(*row, waiter);
     return nullptr;
   }
   for (auto slot = idle_.rbegin(); slot != idle_.rend(); ++slot) {
@@ -46,14 +49,19 @@ Core::Row* Core::pick(const Waiter& waiter) {
     if (!slot.row || slot.row->state != WorkerState::kBusy) continue;
     Row& row = *slot.row;
     if (waiter.exclusive && row.reserved_for == waiter.token) return nullptr;  // already draining one
-    if (row.reserved_for || (!waiter.exclusive && row.taken == row.permits)) continue;
+    if (!open_to_it(row) || (!waiter.exclusive && row.taken == row.permits)) continue;
     if (best == nullptr || row.taken < best->taken) best = &row;
   }
   if (waiter.exclusive) {
-    if (best != nullptr) best->reserved_for = waiter.token;
+    if (best != nullptr) reserve(*best, waiter);
     return nullptr;
   }
   return best;
+}
+
+void Core::reserve(Row& row, const Waiter& waiter) {
+  row.reserved_for = waiter.token;
+  row.reserved_since = waiter.since;
 }
 
 // As pick, but not past an elder whose turn it is.
@@ -144,17 +152,22 @@ void Core::refuse_hopeless() {
 Duration Core::retry_after() const {
   const auto workers = static_cast<Duration::rep>(std::max<std::size_t>(1, ready_count()));
   const auto ahead = static_cast<Duration::rep>(queue_.size() + 1);
-  const Duration guess = mean_service_ > Duration::zero() ? mean_service_ : Duration(std::chrono::milliseconds(50));
-  return std::clamp<Duration>(guess * ahead / workers, std::chrono::milliseconds(1), std::chrono::seconds(30));
+  const Duration guess =
+      mean_service_ > Duration::zero() ? mean_service_ : Duration(std::chrono::milliseconds(50));
+  return std::clamp<Duration>(guess * ahead / workers, std::chrono::milliseconds(1),
+                              std::chrono::seconds(30));
 }
 
 // --- Starting and retiring -------------------------------------------------------------------------
 
-// Callers that neither a free worker nor one already starting will serve.
+// Callers that neither a free worker nor one already starting will serve. A pinned one waits for its own worker.
 std::size_t Core::wanted_base_starts() const {
   if (!config_.lazy) return config_.size;
   const std::size_t coming = free_permits() + starting_count();
-  const std::size_t for_waiters = queue_.size() > coming ? queue_.size() - coming : 0;
+  std::size_t waiting = 0;
+  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i))
+    waiting += queue_.at(i).who.any ? 1 : 0;
+  const std::size_t for_waiters = waiting > coming ? waiting - coming : 0;
   std::size_t up = 0;
   for (std::size_t i = 0; i < config_.size; ++i) {
     up += slots_[i].row && slots_[i].row->state != WorkerState::kStopping ? 1 : 0;
@@ -167,7 +180,7 @@ std::size_t Core::wanted_overflow_starts() const {
   std::size_t patient = 0;
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
     if (now_ - queue_.at(i).since < config_.overflow_after) break;
-    ++patient;
+    patient += queue_.at(i).who.any ? 1 : 0;
   }
   const std::size_t coming = free_permits() + starting_count();
   return patient > coming ? patient - coming : 0;
@@ -175,6 +188,7 @@ std::size_t Core::wanted_overflow_starts() const {
 
 void Core::start_workers() {
   awaiting_start_token_ = false;
+  looked_at_starts_ = now_;
   if (!begun_ || shutting_down_) return;
   if (restarts_.failed()) {
     if (now_ < restarts_.probe_at() || starting_count() > 0) return;
@@ -185,7 +199,8 @@ void Core::start_workers() {
     return;
   }
   for (Slot& slot : slots_) {
-    if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_) rest(slot, SlotState::kVacant);
+    if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_)
+      rest(slot, SlotState::kVacant);
   }
   std::size_t base = wanted_base_starts();
   std::size_t extra = wanted_overflow_starts();
@@ -236,7 +251,8 @@ void Core::retire_idle_overflow() {
 
 void Core::check_drained() {
   if (!shutting_down_ || drained_) return;
-  const bool empty = std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.row.has_value(); });
+  const bool empty =
+      std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.row.has_value(); });
   if (!empty) return;
   drained_ = true;
   effects_->push(Drained{});
@@ -249,7 +265,8 @@ TimePoint Core::next_timer(TimePoint now) const {
   for (const Slot& slot : slots_) {
     if (slot.row) {
       at(slot.row->kill_at);
-      if (slot.overflow && slot.row->state == WorkerState::kIdle) at(slot.row->idle_since + config_.overflow_idle);
+      if (slot.overflow && slot.row->state == WorkerState::kIdle)
+        at(slot.row->idle_since + config_.overflow_idle);
     } else {
       if (slot.rest == SlotState::kBackingOff) at(slot.retry_at);
       spare_overflow += slot.overflow ? 1 : 0;
@@ -260,14 +277,16 @@ TimePoint Core::next_timer(TimePoint now) const {
     return next;
   }
   if (restarts_.failed()) {
-    if (starting_count() == 0) at(restarts_.probe_at());
+    const bool room = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row; });
+    if (starting_count() == 0 && room) at(restarts_.probe_at());
   } else if (awaiting_start_token_) {
     at(restarts_.next_start(now));
   }
   if (spare_overflow > 0) {
     for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
       const TimePoint patience_ends = queue_.at(i).since + config_.overflow_after;
-      if (patience_ends <= now) continue;
+      // Those that were patient enough when we last looked have been counted then.
+      if (!queue_.at(i).who.any || patience_ends <= looked_at_starts_) continue;
       at(patience_ends);
       break;
     }

@@ -17,7 +17,9 @@ struct Grant {  // the waiter (or the caller that just asked) holds the worker
   WorkerRef worker;
   Epoch epoch;
 };
-struct Wake { Token token; };  // a worker may be free for it: Claim
+struct Wake {
+  Token token;
+};  // a worker may be free for it: Claim
 struct Refuse {
   Token token;
   RefuseReason why;
@@ -37,8 +39,10 @@ struct Kill {
   WorkerRef worker;
   Reason reason;
 };
-struct Forget { WorkerRef worker; };  // reaped, and every hold returned: its descriptors may be closed
-struct Moved {                        // for logs; not sent for idle ↔ busy
+struct Forget {
+  WorkerRef worker;
+};              // reaped, and every hold returned: its descriptors may be closed
+struct Moved {  // for logs; not sent for idle ↔ busy
   WorkerRef worker;
   WorkerState from;
   WorkerState to;
@@ -48,7 +52,8 @@ struct Rearm {};         // next_timer() may have come nearer
 struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed
 struct Drained {};       // shutting down, and no process is left
 
-using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
+using Effect =
+    std::variant<Grant, Wake, Refuse, Spawn, Stop, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
 
 // A list that doesn't allocate for the one or two effects of a checkout or a check-in.
 class Effects {

@@ -11,10 +11,14 @@
 namespace lair::core {
 
 // --- The pool's own life ---------------------------------------------------------------------------
-struct Begin {};                         // once, first: an eager pool starts its workers
-struct Prewarm { std::size_t count; };   // have at least this many base workers up or starting
-struct Tick {};                          // time has passed; see Core::next_timer
-struct Shutdown { TimePoint grace_end; };  // may come again with an earlier end
+struct Begin {};  // once, first: an eager pool starts its workers
+struct Prewarm {
+  std::size_t count;
+};               // have at least this many base workers up or starting
+struct Tick {};  // time has passed; see Core::next_timer
+struct Shutdown {
+  TimePoint grace_end;
+};  // may come again with an earlier end
 
 // --- Callers ---------------------------------------------------------------------------------------
 struct Checkout {
@@ -26,30 +30,42 @@ struct Checkout {
   // in the queue and isn't refused for the queue's length.
   std::optional<TimePoint> since = {};
 };
-struct Claim { Token token; };    // a woken waiter comes for its worker
-struct Abandon { Token token; };  // a waiter gives up
+struct Claim {
+  Token token;
+};  // a woken waiter comes for its worker
+struct Abandon {
+  Token token;
+};  // a waiter gives up
 struct Checkin {
   WorkerRef worker;
   Epoch epoch;
-  bool clean = true;             // false: the worker must die, of `reason`
+  bool clean = true;  // false: the worker must die, of `reason`
   Reason reason = Reason::kNone;
-  std::uint32_t completed = 0;   // calls it answered under this hold
+  std::uint32_t completed = 0;  // calls it answered under this hold
 };
 
 // --- Workers ---------------------------------------------------------------------------------------
-struct Spawned { WorkerRef worker; };     // exec succeeded
-struct Handshaken { WorkerRef worker; };  // its interpreter and imports are loaded
+struct Spawned {
+  WorkerRef worker;
+};  // exec succeeded
+struct Handshaken {
+  WorkerRef worker;
+};  // its interpreter and imports are loaded
 struct Ready {
   WorkerRef worker;
   std::uint32_t permits = 1;
 };
 struct StartFailed {
   WorkerRef worker;
-  bool permanent = false;    // another attempt with the same code would fail likewise
-  bool has_process = true;   // false: spawning itself failed, so no Exited will follow
+  bool permanent = false;   // another attempt with the same code would fail likewise
+  bool has_process = true;  // false: spawning itself failed, so no Exited will follow
 };
-struct BeginCheck { WorkerRef worker; };   // an idle worker is asked whether it is well
-struct CheckPassed { WorkerRef worker; };
+struct BeginCheck {
+  WorkerRef worker;
+};  // an idle worker is asked whether it is well
+struct CheckPassed {
+  WorkerRef worker;
+};
 struct Condemn {
   WorkerRef worker;
   Reason reason;
@@ -58,10 +74,12 @@ struct Retire {
   WorkerRef worker;
   Reason reason;
 };
-struct Exited { WorkerRef worker; };  // ended and reaped
+struct Exited {
+  WorkerRef worker;
+};  // ended and reaped
 
-using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Checkout, Claim, Abandon, Checkin, Spawned, Handshaken,
-                           Ready, StartFailed, BeginCheck, CheckPassed, Condemn, Retire, Exited>;
+using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Checkout, Claim, Abandon, Checkin, Spawned,
+                           Handshaken, Ready, StartFailed, BeginCheck, CheckPassed, Condemn, Retire, Exited>;
 
 // What became of an event.
 enum class Outcome : std::uint8_t {

@@ -6,7 +6,9 @@
 namespace lair::core {
 
 namespace {
-std::string in_slot(std::size_t slot, const char* what) { return "slot " + std::to_string(slot) + ": " + what; }
+std::string in_slot(std::size_t slot, const char* what) {
+  return "slot " + std::to_string(slot) + ": " + what;
+}
 }  // namespace
 
 std::string Core::broken_invariant() const {
@@ -35,10 +37,12 @@ std::string Core::broken_invariant() const {
     if (row.state == WorkerState::kIdle && taken != 0) return in_slot(i, "idle, but held");
     if (row.state == WorkerState::kBusy && taken == 0) return in_slot(i, "busy, but nobody holds it");
     if (row.state == WorkerState::kStarting && taken != 0) return in_slot(i, "held before it was ready");
-    if (row.state == WorkerState::kStopping && row.reason == Reason::kNone) return in_slot(i, "stopping for no reason");
+    if (row.state == WorkerState::kStopping && row.reason == Reason::kNone)
+      return in_slot(i, "stopping for no reason");
     importing += row.state == WorkerState::kStarting && row.importing ? 1 : 0;
   }
-  if (!std::equal(std::begin(counts), std::end(counts), std::begin(counts_))) return "slot counts do not add up";
+  if (!std::equal(std::begin(counts), std::end(counts), std::begin(counts_)))
+    return "slot counts do not add up";
   if (importing != importing_) return "count of importing workers is off";
   if (importing > config_.max_starting) return "more workers importing than allowed";
   for (const Row& row : lingering_) {
@@ -52,8 +56,11 @@ std::string Core::broken_invariant() const {
   std::size_t asleep = 0;
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
     const Waiter& waiter = queue_.at(i);
-    if (!waiter.who.any || waiter.exclusive || waiter.deadline <= now_) continue;
-    (waiter.woken ? woken : asleep) += 1;
+    if (waiter.woken) {
+      ++woken;
+    } else if (waiter.who.any && !waiter.exclusive && waiter.deadline > now_) {
+      ++asleep;
+    }
   }
   if (!multiplexed_ && asleep > 0 && idle_.size() > woken) return "a free worker while a waiter sleeps";
   return {};

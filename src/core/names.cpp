@@ -4,26 +4,40 @@ namespace lair::core {
 
 const char* to_string(Reason reason) noexcept {
   switch (reason) {
-    case Reason::kNone: return "none";
-    case Reason::kCrash: return "crash";
-    case Reason::kTimeout: return "timeout";
-    case Reason::kProtocol: return "protocol";
-    case Reason::kStartFailed: return "start_failed";
-    case Reason::kIdle: return "idle";
-    case Reason::kAbandoned: return "abandoned";
-    case Reason::kShutdown: return "shutdown";
+    case Reason::kNone:
+      return "none";
+    case Reason::kCrash:
+      return "crash";
+    case Reason::kTimeout:
+      return "timeout";
+    case Reason::kProtocol:
+      return "protocol";
+    case Reason::kStartFailed:
+      return "start_failed";
+    case Reason::kIdle:
+      return "idle";
+    case Reason::kAbandoned:
+      return "abandoned";
+    case Reason::kShutdown:
+      return "shutdown";
   }
   return "?";
 }
 
 const char* to_string(WorkerState state) noexcept {
   switch (state) {
-    case WorkerState::kStarting: return "starting";
-    case WorkerState::kIdle: return "idle";
-    case WorkerState::kBusy: return "busy";
-    case WorkerState::kChecking: return "checking";
-    case WorkerState::kStopping: return "stopping";
-    case WorkerState::kDead: return "dead";
+    case WorkerState::kStarting:
+      return "starting";
+    case WorkerState::kIdle:
+      return "idle";
+    case WorkerState::kBusy:
+      return "busy";
+    case WorkerState::kChecking:
+      return "checking";
+    case WorkerState::kStopping:
+      return "stopping";
+    case WorkerState::kDead:
+      return "dead";
   }
   return "?";
 }

@@ -31,28 +31,30 @@ inline constexpr std::size_t kWorkerEvents = 11;
 
 enum class Rule : std::uint8_t { kIllegal, kIgnore, kStarting, kIdle, kBusy, kChecking, kStopping, kDead };
 
-namespace detail {
-constexpr auto X = Rule::kIllegal;
-constexpr auto I = Rule::kIgnore;
-constexpr auto S = Rule::kStarting;
-constexpr auto D = Rule::kIdle;
-constexpr auto B = Rule::kBusy;
-constexpr auto C = Rule::kChecking;
-constexpr auto P = Rule::kStopping;
-constexpr auto Z = Rule::kDead;
-}  // namespace detail
+using TransitionTable = std::array<std::array<Rule, kWorkerEvents>, kWorkerStates>;
 
-// clang-format off
-inline constexpr std::array<std::array<Rule, kWorkerEvents>, kWorkerStates> kTransitions = {{
-  //               spawned    handshaken ready      failed     grant      release    check      passed     stop       condemn    exited
-  /* starting */ {{detail::S, detail::S, detail::D, detail::P, detail::X, detail::X, detail::X, detail::X, detail::P, detail::P, detail::Z}},
-  /* idle     */ {{detail::X, detail::X, detail::X, detail::X, detail::B, detail::X, detail::C, detail::X, detail::P, detail::P, detail::Z}},
-  /* busy     */ {{detail::X, detail::X, detail::X, detail::X, detail::B, detail::D, detail::X, detail::X, detail::P, detail::P, detail::Z}},
-  /* checking */ {{detail::X, detail::X, detail::X, detail::X, detail::X, detail::X, detail::X, detail::D, detail::P, detail::P, detail::Z}},
-  /* stopping */ {{detail::I, detail::I, detail::I, detail::I, detail::X, detail::I, detail::X, detail::I, detail::I, detail::I, detail::Z}},
-  /* dead     */ {{detail::X, detail::X, detail::X, detail::X, detail::X, detail::I, detail::X, detail::X, detail::X, detail::I, detail::X}},
-}};
-// clang-format on
+constexpr TransitionTable make_transitions() {
+  constexpr Rule kX = Rule::kIllegal;
+  constexpr Rule kI = Rule::kIgnore;
+  constexpr Rule kS = Rule::kStarting;
+  constexpr Rule kD = Rule::kIdle;
+  constexpr Rule kB = Rule::kBusy;
+  constexpr Rule kC = Rule::kChecking;
+  constexpr Rule kP = Rule::kStopping;
+  constexpr Rule kZ = Rule::kDead;
+  // clang-format off
+  return {{
+    //            spawned handshaken ready failed grant release check passed stop condemn exited
+    /* starting */ {{kS,  kS,        kD,   kP,    kX,   kX,     kX,   kX,    kP,  kP,     kZ}},
+    /* idle     */ {{kX,  kX,        kX,   kX,    kB,   kX,     kC,   kX,    kP,  kP,     kZ}},
+    /* busy     */ {{kX,  kX,        kX,   kX,    kB,   kD,     kX,   kX,    kP,  kP,     kZ}},
+    /* checking */ {{kX,  kX,        kX,   kX,    kX,   kX,     kX,   kD,    kP,  kP,     kZ}},
+    /* stopping */ {{kI,  kI,        kI,   kI,    kX,   kI,     kX,   kI,    kI,  kI,     kZ}},
+    /* dead     */ {{kX,  kX,        kX,   kX,    kX,   kI,     kX,   kX,    kX,  kI,     kX}},
+  }};
+  // clang-format on
+}
+inline constexpr TransitionTable kTransitions = make_transitions();
 static_assert(kTransitions.size() == kWorkerStates && kTransitions[0].size() == kWorkerEvents);
 static_assert(static_cast<std::size_t>(WorkerState::kDead) + 1 == kWorkerStates);
 static_assert(static_cast<std::size_t>(WorkerEvent::kExited) + 1 == kWorkerEvents);
@@ -64,14 +66,21 @@ constexpr Rule rule(WorkerState state, WorkerEvent event) {
 // The state a rule leads to; nothing for kIllegal and kIgnore.
 constexpr std::optional<WorkerState> target(Rule rule) {
   switch (rule) {
-    case Rule::kStarting: return WorkerState::kStarting;
-    case Rule::kIdle: return WorkerState::kIdle;
-    case Rule::kBusy: return WorkerState::kBusy;
-    case Rule::kChecking: return WorkerState::kChecking;
-    case Rule::kStopping: return WorkerState::kStopping;
-    case Rule::kDead: return WorkerState::kDead;
+    case Rule::kStarting:
+      return WorkerState::kStarting;
+    case Rule::kIdle:
+      return WorkerState::kIdle;
+    case Rule::kBusy:
+      return WorkerState::kBusy;
+    case Rule::kChecking:
+      return WorkerState::kChecking;
+    case Rule::kStopping:
+      return WorkerState::kStopping;
+    case Rule::kDead:
+      return WorkerState::kDead;
     case Rule::kIllegal:
-    case Rule::kIgnore: break;
+    case Rule::kIgnore:
+      break;
   }
   return std::nullopt;
 }

@@ -5,11 +5,13 @@
 
 #include <cstdint>
 
-#include "base/assert.hpp"
+#include "os/refused.hpp"
 
 namespace lair::os {
 
-EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { LAIR_ASSERT(fd_, "eventfd was refused"); }
+EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!fd_) throw_refused("eventfd");
+}
 
 void EventFd::notify() noexcept {
   const std::uint64_t one = 1;

@@ -9,7 +9,7 @@ namespace lair::os {
 
 class EventFd {
  public:
-  EventFd();  // aborts where the system has no descriptor left for it
+  EventFd();  // throws CallError (kUnavailable) where the system has no descriptor left for it
   int fd() const { return fd_.get(); }
   void notify() noexcept;  // makes it readable; never blocks
   void drain() noexcept;   // makes it unreadable

@@ -15,10 +15,13 @@ struct alignas(cmsghdr) Control {
 
 MessageStatus status_of_errno() {
   switch (errno) {
-    case EAGAIN: return MessageStatus::kWouldBlock;
+    case EAGAIN:
+      return MessageStatus::kWouldBlock;
     case EPIPE:
-    case ECONNRESET: return MessageStatus::kClosed;
-    default: return MessageStatus::kFailed;
+    case ECONNRESET:
+      return MessageStatus::kClosed;
+    default:
+      return MessageStatus::kFailed;
   }
 }
 
@@ -30,7 +33,10 @@ SocketPair make_message_pair() noexcept {
   return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
 }
 
-MessageStatus send_message(int socket, const void* data, std::size_t size, const int* fds, std::size_t fd_count) noexcept {
+void end_conversation(int socket) noexcept { ::shutdown(socket, SHUT_RDWR); }
+
+MessageStatus send_message(int socket, const void* data, std::size_t size, const int* fds,
+                           std::size_t fd_count) noexcept {
   iovec part{.iov_base = const_cast<void*>(data), .iov_len = size};  // NOLINT: iovec is not const-correct
   msghdr message{};
   message.msg_iov = &part;

@@ -24,8 +24,12 @@ struct SocketPair {
 };
 SocketPair make_message_pair() noexcept;
 
+// The peer reads an end of file, whoever else holds a copy of this end (a forked child of the host, say).
+void end_conversation(int socket) noexcept;
+
 // Never SIGPIPE. errno is set for kFailed.
-MessageStatus send_message(int socket, const void* data, std::size_t size, const int* fds, std::size_t fd_count) noexcept;
+MessageStatus send_message(int socket, const void* data, std::size_t size, const int* fds,
+                           std::size_t fd_count) noexcept;
 
 struct Received {
   MessageStatus status = MessageStatus::kOk;

@@ -24,4 +24,9 @@ bool reap_pidfd(int pidfd) noexcept {
   return result == 0;
 }
 
+void reap_if_ours(int pidfd) noexcept {
+  siginfo_t info{};
+  (void)::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+}
+
 }  // namespace lair::os

@@ -8,10 +8,13 @@
 #include <limits>
 
 #include "base/assert.hpp"
+#include "os/refused.hpp"
 
 namespace lair::os {
 
-Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) { LAIR_ASSERT(epoll_, "epoll_create1 was refused"); }
+Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+  if (!epoll_) throw_refused("epoll_create1");
+}
 
 void Poller::add(int fd, std::uint64_t tag) {
   if (fd < 0) return;

@@ -17,7 +17,7 @@ class Poller {
     std::uint64_t tag = 0;
   };
 
-  Poller();  // aborts where the system has no descriptor left for it
+  Poller();  // throws CallError (kUnavailable) where the system has no descriptor left for it
   // Readable (or closed, or broken: reading will tell). A descriptor that is -1 is ignored.
   void add(int fd, std::uint64_t tag);
   // Must come before the descriptor is closed. One that was not added is ignored.

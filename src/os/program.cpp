@@ -29,13 +29,21 @@ Found look_at(const fs::path& file) {
 
 Result<std::string> find_program(const std::string& name, const std::string& path, const std::string& cwd) {
   if (name.empty()) return unusable("no program is named");
+  // Relative places are the worker's.
+  std::error_code unknown;
+  const fs::path base = cwd.empty() ? fs::current_path(unknown) : fs::absolute(cwd, unknown);
+  if (unknown) return unusable("the current directory is gone, so relative paths lead nowhere");
   if (name.find('/') != std::string::npos) {
-    const fs::path base = cwd.empty() ? fs::current_path() : fs::absolute(cwd);
-    const fs::path file = (base / name).lexically_normal();
+    // Not made shorter: the parent of a linked directory is its target's.
+    const bool climbs = name.find("..") != std::string::npos;
+    const fs::path file = climbs ? base / name : (base / name).lexically_normal();
     switch (look_at(file)) {
-      case Found::kYes: return file.string();
-      case Found::kNotExecutable: return unusable(file.string() + " is not an executable file");
-      case Found::kNo: break;
+      case Found::kYes:
+        return file.string();
+      case Found::kNotExecutable:
+        return unusable(file.string() + " is not an executable file");
+      case Found::kNo:
+        break;
     }
     return unusable(file.string() + " does not exist");
   }
@@ -44,7 +52,7 @@ Result<std::string> find_program(const std::string& name, const std::string& pat
   while (!rest.empty()) {
     const std::size_t colon = std::min(rest.find(':'), rest.size());
     const std::string folder(colon == 0 ? "." : rest.substr(0, colon));
-    const fs::path file = fs::absolute(fs::path(folder) / name);
+    const fs::path file = base / folder / name;
     const Found found = look_at(file);
     if (found == Found::kYes) return file.string();
     if (found == Found::kNotExecutable && seen_but_unusable.empty()) seen_but_unusable = file.string();

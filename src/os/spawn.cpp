@@ -42,7 +42,8 @@ ProgramStarted spawn_program(const ProgramStart& start) {
   if (!third || !fourth) return {.pid = 0, .error = errno};
 
   Actions actions;
-  for (int fd = 0; fd < 3; ++fd) ::posix_spawn_file_actions_addopen(&actions.value, fd, "/dev/null", O_RDWR, 0);
+  for (int fd = 0; fd < 3; ++fd)
+    ::posix_spawn_file_actions_addopen(&actions.value, fd, "/dev/null", O_RDWR, 0);
   ::posix_spawn_file_actions_adddup2(&actions.value, third.get(), 3);
   ::posix_spawn_file_actions_adddup2(&actions.value, fourth.get(), 4);
   ::posix_spawn_file_actions_addclosefrom_np(&actions.value, 5);
@@ -55,14 +56,17 @@ ProgramStarted spawn_program(const ProgramStart& start) {
   ::posix_spawnattr_setsigdefault(&attributes.value, &all);
   ::posix_spawnattr_setsigmask(&attributes.value, &none);
   ::posix_spawnattr_setpgroup(&attributes.value, 0);
-  ::posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  ::posix_spawnattr_setflags(&attributes.value,
+                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
 
   std::vector<char*> argv;
   argv.reserve(start.arguments.size() + 1);
-  for (const std::string& argument : start.arguments) argv.push_back(const_cast<char*>(argument.c_str()));  // NOLINT: posix_spawn's signature
+  for (const std::string& argument : start.arguments)
+    argv.push_back(const_cast<char*>(argument.c_str()));  // NOLINT: posix_spawn's signature
   argv.push_back(nullptr);
   pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, start.path.c_str(), &actions.value, &attributes.value, argv.data(), environ);
+  const int error =
+      ::posix_spawn(&pid, start.path.c_str(), &actions.value, &attributes.value, argv.data(), environ);
   return {.pid = error == 0 ? pid : 0, .error = error};
 }
 

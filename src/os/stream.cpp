@@ -17,10 +17,13 @@ IoResult result_of(ssize_t n, bool zero_is_end) {
   if (n > 0) return {.status = IoStatus::kOk, .bytes = static_cast<std::size_t>(n)};
   if (n == 0) return {.status = zero_is_end ? IoStatus::kClosed : IoStatus::kWouldBlock};
   switch (errno) {
-    case EAGAIN: return {.status = IoStatus::kWouldBlock};
+    case EAGAIN:
+      return {.status = IoStatus::kWouldBlock};
     case EPIPE:
-    case ECONNRESET: return {.status = IoStatus::kClosed, .error = errno};
-    default: return {.status = IoStatus::kFailed, .error = errno};
+    case ECONNRESET:
+      return {.status = IoStatus::kClosed, .error = errno};
+    default:
+      return {.status = IoStatus::kFailed, .error = errno};
   }
 }
 
@@ -43,7 +46,8 @@ Stream Stream::pipes(Fd in, Fd out, Fd keep_alive) {
 IoResult Stream::write(const Piece* pieces, std::size_t count) {
   std::array<iovec, kMostPieces> parts{};
   for (std::size_t i = 0; i < count; ++i) {
-    parts[i] = {.iov_base = const_cast<char*>(pieces[i].data), .iov_len = pieces[i].size};  // NOLINT: iovec is not const-correct
+    parts[i] = {.iov_base = const_cast<char*>(pieces[i].data),
+                .iov_len = pieces[i].size};  // NOLINT: iovec is not const-correct
   }
   msghdr message{};
   message.msg_iov = parts.data();

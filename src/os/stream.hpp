@@ -16,10 +16,10 @@
 namespace lair::os {
 
 enum class IoStatus : std::uint8_t {
-  kOk,        // `bytes` were moved; at least one
+  kOk,  // `bytes` were moved; at least one
   kWouldBlock,
-  kClosed,    // end of file, or the peer is gone
-  kFailed,    // `error` says why
+  kClosed,  // end of file, or the peer is gone
+  kFailed,  // `error` says why
 };
 struct IoResult {
   IoStatus status = IoStatus::kOk;

@@ -44,7 +44,8 @@ std::string known_commands(const wire::Announcement& announced, std::string_view
   std::vector<std::string_view> names;
   names.reserve(announced.commands.size());
   for (const wire::Command& known : announced.commands) names.push_back(known.name);
-  if (const auto guess = base::nearest(command, names)) return "; did you mean \"" + std::string(*guess) + "\"?";
+  if (const auto guess = base::nearest(command, names))
+    return "; did you mean \"" + std::string(*guess) + "\"?";
   if (names.empty()) return "; the worker has none but the standard ones";
   std::string text = "; it has: ";
   for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 12); ++i) {
@@ -68,13 +69,16 @@ static Attempt answered(std::string_view command, wire::Reply reply, WorkerIdent
   return std::visit(
       Overloaded{
           [&](wire::Value& value) {
-            return Attempt{.result = std::move(value.value), .verdict = {.completed = 1}, .ending = Ending::kOk};
+            return Attempt{
+                .result = std::move(value.value), .verdict = {.completed = 1}, .ending = Ending::kOk};
           },
           [&](wire::Raised& raised) {
-            Error error{.kind = ErrorKind::kRemote, .delivery = Delivery::kExecuted, .message = quoted(command)};
+            Error error{
+                .kind = ErrorKind::kRemote, .delivery = Delivery::kExecuted, .message = quoted(command)};
             switch (raised.kind) {
               case wire::Raised::Kind::kRemote:
-                error.message += " raised " + (raised.type.empty() ? "an error: " : raised.type + ": ") + raised.message;
+                error.message +=
+                    " raised " + (raised.type.empty() ? "an error: " : raised.type + ": ") + raised.message;
                 break;
               case wire::Raised::Kind::kUnencodable:
                 error.message += " returned what cannot be sent: " + raised.message;
@@ -96,8 +100,8 @@ static Attempt answered(std::string_view command, wire::Reply reply, WorkerIdent
           },
           [&](wire::Malformed& malformed) {
             Error error = error_of(ErrorKind::kProtocol, Delivery::kMaybeExecuted,
-                                   on_worker(worker) + " broke the protocol in answer to " + quoted(command) + ": " +
-                                       malformed.problem + ". It was killed.");
+                                   on_worker(worker) + " broke the protocol in answer to " + quoted(command) +
+                                       ": " + malformed.problem + ". It was killed.");
             error.worker = std::move(worker);
             return Attempt{.result = std::move(error),
                            .verdict = {.clean = false, .reason = Reason::kProtocol},
@@ -114,23 +118,27 @@ static Attempt unanswered(std::string_view command, const Channel::NoReply& end,
   switch (end.failure) {
     case Channel::Failure::kDeadline:
       return {.result = error_of(ErrorKind::kDeadlineExceeded, delivery,
-                                 quoted(command) + " missed its deadline after " + base::format_duration(after) + " on " +
-                                     on_worker(worker) + (end.sent ? "" : ", which had not read all of the request") +
+                                 quoted(command) + " missed its deadline after " +
+                                     base::format_duration(after) + " on " + on_worker(worker) +
+                                     (end.sent ? "" : ", which had not read all of the request") +
                                      ". The worker was killed and is being replaced."),
               .verdict = {.clean = false, .reason = Reason::kTimeout},
               .ending = Ending::kTimeout};
     case Channel::Failure::kExited:
     case Channel::Failure::kClosed:
-      return {.result = error_of(ErrorKind::kWorkerLost, delivery,
-                                 on_worker(worker) + (end.failure == Channel::Failure::kExited ? " ended" : " closed its channel") +
-                                     " during " + quoted(command)),
+      return {.result = error_of(
+                  ErrorKind::kWorkerLost, delivery,
+                  on_worker(worker) +
+                      (end.failure == Channel::Failure::kExited ? " ended" : " closed its channel") +
+                      (end.sent ? " during " : " before it had read the request for ") + quoted(command)),
               .verdict = {.clean = false, .reason = Reason::kCrash},
               .ending = Ending::kCrashed,
               .dispatch_again = !end.sent};
     case Channel::Failure::kTooLong:
-      return {.result = error_of(ErrorKind::kProtocol, delivery,
-                                 on_worker(worker) + " broke the protocol in answer to " + quoted(command) + ": " + end.detail +
-                                     ". It was killed. (If the reply is really that large, raise max_frame.)"),
+      return {.result = error_of(
+                  ErrorKind::kProtocol, delivery,
+                  on_worker(worker) + " broke the protocol in answer to " + quoted(command) + ": " +
+                      end.detail + ". It was killed. (If the reply is really that large, raise max_frame.)"),
               .verdict = {.clean = false, .reason = Reason::kProtocol},
               .ending = Ending::kCrashed};
     case Channel::Failure::kEarlyReply:
@@ -139,7 +147,8 @@ static Attempt unanswered(std::string_view command, const Channel::NoReply& end,
                                      " before it had read the request: " + end.detail + ". It was killed."),
               .verdict = {.clean = false, .reason = Reason::kProtocol},
               .ending = Ending::kCrashed};
-    case Channel::Failure::kSystem: break;
+    case Channel::Failure::kSystem:
+      break;
   }
   return {.result = error_of(ErrorKind::kInternal, delivery,
                              "talking to " + on_worker(worker) + " failed: " + end.detail),
@@ -152,24 +161,27 @@ static Attempt unanswered(std::string_view command, const Channel::NoReply& end,
 static Attempt attempt(Record& record, std::string_view command, std::string_view arguments, bool positional,
                        Deadline deadline, TimePoint started) {
   const wire::Announcement& announced = *record.announcement;
-  WorkerIdentity worker{.slot = record.ref.slot, .generation = record.ref.generation, .pid = record.process.pid};
+  WorkerIdentity worker{
+      .slot = record.ref.slot, .generation = record.ref.generation, .pid = record.process.pid};
 
   if (!announced.knows(std::string(command))) return {.result = unknown(announced, command)};
   if (announced.protocol == wire::Protocol::kOne && positional) {
     if (arguments != "[]") {
       return {.result = error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
-                                 quoted(command) + ": this worker speaks protocol 1, which has keyword arguments only; "
-                                                   "give an object (lair::kwargs{{\"name\", value}})")};
+                                 quoted(command) +
+                                     ": this worker speaks protocol 1, which has keyword arguments only; "
+                                     "give an object (lair::kwargs{{\"name\", value}})")};
     }
     arguments = "{}";
   }
   Channel& channel = *record.channel;
   switch (channel.quiet()) {
-    case Channel::Quiet::kYes: break;
+    case Channel::Quiet::kYes:
+      break;
     case Channel::Quiet::kStrayBytes:
       return {.result = error_of(ErrorKind::kProtocol, Delivery::kNotSent,
-                                 on_worker(worker) + " had written bytes that nobody asked for: " + channel.stray_bytes() +
-                                     ". It was killed."),
+                                 on_worker(worker) + " had written bytes that nobody asked for: " +
+                                     channel.stray_bytes() + ". It was killed."),
               .verdict = {.clean = false, .reason = Reason::kProtocol},
               .ending = Ending::kCrashed,
               .dispatch_again = true};
@@ -183,10 +195,11 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
                                 .remaining = deadline.remaining()};
   const wire::CallFrame frame = wire::encode_call(header, arguments);
   if (frame.payload_size() > announced.max_frame) {
-    return {.result = error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
-                               "the arguments of " + quoted(command) + " make a message of " +
-                                   std::to_string(frame.payload_size()) + " bytes; the limit is max_frame = " +
-                                   std::to_string(announced.max_frame))};
+    return {.result =
+                error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
+                         "the arguments of " + quoted(command) + " make a message of " +
+                             std::to_string(frame.payload_size()) +
+                             " bytes; the limit is max_frame = " + std::to_string(announced.max_frame))};
   }
   const auto reply = channel.exchange(frame, record.process.exit_fd.get(), deadline);
   if (const auto* payload = std::get_if<std::string_view>(&reply)) {
@@ -209,7 +222,8 @@ Result<Prepared> prepare(const PoolOptions& pool, const CallOptions& options, st
   const TimePoint now = SteadyClock::now();
   if (!arguments.is_object() && !arguments.is_array()) {
     return error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
-                    quoted(command) + ": arguments must be an object (keywords) or an array (positions), not " +
+                    quoted(command) +
+                        ": arguments must be an object (keywords) or an array (positions), not " +
                         arguments.type_name());
   }
   auto encoded = wire::encode_json(arguments, arguments.is_array() ? "argument " : "argument");
@@ -259,8 +273,8 @@ Result<Json> Shell::call(const CallOptions& options, std::string_view command, c
       const std::lock_guard lock(mutex_);
       return queue_wait_ended(true, SteadyClock::now() - prepared->started);
     }
-    Attempt outcome = attempt(*hold->record, command, prepared->arguments, prepared->positional, prepared->deadline,
-                              prepared->started);
+    Attempt outcome = attempt(*hold->record, command, prepared->arguments, prepared->positional,
+                              prepared->deadline, prepared->started);
     const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !prepared->deadline.passed();
     give_back(*hold, outcome.verdict, again ? std::nullopt : std::optional(outcome.ending));
     if (again) {
@@ -276,15 +290,16 @@ Result<Json> Shell::call(const CallOptions& options, std::string_view command, c
   }
 }
 
-Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_view command, const Json& arguments) {
+Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_view command,
+                            const Json& arguments) {
   auto prepared = prepare(options_, options, command, arguments);
   if (!prepared) return std::move(prepared).error();
   {
     const std::lock_guard lock(mutex_);
     ++counters_.admitted;
   }
-  Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional, prepared->deadline,
-                            prepared->started);
+  Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional,
+                            prepared->deadline, prepared->started);
   if (outcome.verdict.clean) {
     const std::lock_guard lock(mutex_);
     close_books(outcome.ending);

@@ -40,15 +40,16 @@ Error failed(std::string message) {
 bool allowed(std::string_view name, const std::optional<std::vector<std::string>>& patterns) {
   if (!patterns) return true;
   return std::any_of(patterns->begin(), patterns->end(), [&](std::string_view pattern) {
-    if (!pattern.empty() && pattern.back() == '*') return name.substr(0, pattern.size() - 1) == pattern.substr(0, pattern.size() - 1);
+    if (!pattern.empty() && pattern.back() == '*')
+      return name.substr(0, pattern.size() - 1) == pattern.substr(0, pattern.size() - 1);
     return name == pattern;
   });
 }
 
 // A worker must not mistake its host's place in some other pool for its own.
 bool is_of_a_worker(std::string_view name) {
-  return name == "LAIR_CHANNEL_FD" || name == "LAIR_WORKER_ID" || name == "LAIR_SLOT" || name == "LAIR_GENERATION" ||
-         name == "LAIR_POOL";
+  return name == "LAIR_CHANNEL_FD" || name == "LAIR_WORKER_ID" || name == "LAIR_SLOT" ||
+         name == "LAIR_GENERATION" || name == "LAIR_POOL";
 }
 
 bool is_script(const std::string& path) {
@@ -56,6 +57,13 @@ bool is_script(const std::string& path) {
   char magic[2] = {};
   file.read(magic, 2);
   return file.gcount() == 2 && magic[0] == '#' && magic[1] == '!';
+}
+
+// From the host's directory; unchanged if that is gone.
+std::string made_absolute(const fs::path& path) {
+  std::error_code unknown;
+  const fs::path whole = fs::absolute(path, unknown);
+  return (unknown ? path : whole).string();
 }
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
@@ -70,11 +78,14 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 Result<std::string> find_sdk() {
   if (const char* set = std::getenv("LAIR_SDK"); set != nullptr && *set != '\0') {
     if (fs::exists(fs::path(set) / "lair_worker" / "__init__.py")) return std::string(set);
-    return failed(std::string("LAIR_SDK is set to ") + set + ", which has no lair_worker/__init__.py; unset it, or set it to the directory that holds lair_worker");
+    return failed(std::string("LAIR_SDK is set to ") + set +
+                  ", which has no lair_worker/__init__.py; unset it, or set it to the directory that holds "
+                  "lair_worker");
   }
   std::vector<fs::path> places;
   for (const std::string& file : {os::program_path(), os::library_path()}) {
-    if (!file.empty()) places.push_back(fs::path(file).parent_path().parent_path() / "share" / "lair" / "python");
+    if (!file.empty())
+      places.push_back(fs::path(file).parent_path().parent_path() / "share" / "lair" / "python");
   }
   std::string_view rest = LAIR_DATA_DIRS;
   while (!rest.empty()) {
@@ -105,20 +116,24 @@ Result<Environment> Environment::look_up(const PoolOptions& options) {
 
   std::error_code unreadable;
   if (!spec.cwd.empty() && !fs::is_directory(spec.cwd, unreadable)) {
-    return failed("cwd = \"" + spec.cwd + "\" is not a directory" + (unreadable ? " (" + unreadable.message() + ")" : ""));
+    return failed("cwd = \"" + spec.cwd + "\" is not a directory" +
+                  (unreadable ? " (" + unreadable.message() + ")" : ""));
   }
   // The worker's own PATH decides, as it would in a shell.
   const auto own_path = spec.env.find("PATH");
   const char* host_path = std::getenv("PATH");
-  const std::string path = own_path != spec.env.end() ? own_path->second : host_path != nullptr ? host_path : "";
+  const std::string path = own_path != spec.env.end() ? own_path->second
+                           : host_path != nullptr     ? host_path
+                                                      : "";
 
   std::string wanted;
   if (!spec.argv.empty()) {
     wanted = spec.argv.front();
   } else if (!spec.venv.empty()) {
-    wanted = fs::absolute(fs::path(spec.venv) / "bin" / "python").string();
+    wanted = made_absolute(fs::path(spec.venv) / "bin" / "python");
     if (!fs::exists(wanted, unreadable)) {
-      return failed("venv = \"" + spec.venv + "\" has no bin/python; make one with: python3 -m venv " + spec.venv);
+      return failed("venv = \"" + spec.venv + "\" has no bin/python; make one with: python3 -m venv " +
+                    spec.venv);
     }
   } else {
     wanted = spec.interpreter.empty() ? "python3" : spec.interpreter;
@@ -127,7 +142,9 @@ Result<Environment> Environment::look_up(const PoolOptions& options) {
   if (!program) {
     const char* what = spec.argv.empty() ? "interpreter" : "worker program";
     return failed(std::string(what) + " \"" + wanted + "\": " + program.error().message +
-                  (spec.argv.empty() ? "\nSet `interpreter` (--python) or `venv` to a Python of version 3.9 or later." : ""));
+                  (spec.argv.empty()
+                       ? "\nSet `interpreter` (--python) or `venv` to a Python of version 3.9 or later."
+                       : ""));
   }
   found.program_ = *std::move(program);
 
@@ -152,8 +169,8 @@ std::optional<SpawnRequest> Environment::probe(WorkerKey key) const {
 Result<void> Environment::probed(const std::string& output) {
   const bool usable = !output.empty() && output.front() == '/' && fs::exists(output);
   if (!usable) {
-    return failed("the interpreter " + program_ + " is a script; asked for the Python behind it, it said \"" + output +
-                  "\". Set `interpreter` (--python) to the real one.");
+    return failed("the interpreter " + program_ + " is a script; asked for the Python behind it, it said \"" +
+                  output + "\". Set `interpreter` (--python) to the real one.");
   }
   program_ = output;
   is_script_ = false;
@@ -192,7 +209,7 @@ SpawnRequest Environment::request(WorkerKey key) const {
     request.stdio = spec.stdio == "pipe" ? StdioMode::kStdioPipe : StdioMode::kStdioSocket;
   }
   if (!spec.venv.empty()) {
-    const std::string root = fs::absolute(spec.venv).lexically_normal().string();
+    const std::string root = made_absolute(spec.venv);
     env["VIRTUAL_ENV"] = root;
     const auto inherited = env.find("PATH");
     env["PATH"] = root + "/bin" + (inherited == env.end() ? "" : ':' + inherited->second);
@@ -202,7 +219,7 @@ SpawnRequest Environment::request(WorkerKey key) const {
     std::string search;
     for (const std::string& place : spec.python_path) {
       if (!search.empty()) search += ':';
-      search += fs::absolute(place).string();
+      search += made_absolute(place);
     }
     const auto own = env.find("PYTHONPATH");
     env["PYTHONPATH"] = search + (own == env.end() || own->second.empty() ? "" : ':' + own->second);

@@ -11,10 +11,14 @@ namespace {
 
 spdlog::level::level_enum level_of(base::LogLevel level) {
   switch (level) {
-    case base::LogLevel::kDebug: return spdlog::level::debug;
-    case base::LogLevel::kInfo: return spdlog::level::info;
-    case base::LogLevel::kWarn: return spdlog::level::warn;
-    case base::LogLevel::kError: break;
+    case base::LogLevel::kDebug:
+      return spdlog::level::debug;
+    case base::LogLevel::kInfo:
+      return spdlog::level::info;
+    case base::LogLevel::kWarn:
+      return spdlog::level::warn;
+    case base::LogLevel::kError:
+      break;
   }
   return spdlog::level::err;
 }
@@ -29,7 +33,8 @@ std::shared_ptr<spdlog::logger> default_logger(const std::string& level) {
   return logger;
 }
 
-Notifier::Notifier(std::shared_ptr<spdlog::logger> sink) : sink_(std::move(sink)), thread_([this] { run(); }) {}
+Notifier::Notifier(std::shared_ptr<spdlog::logger> sink)
+    : sink_(std::move(sink)), thread_([this] { run(); }) {}
 
 Notifier::~Notifier() {
   {

@@ -61,7 +61,7 @@ class Parker {
     } else {
       told_.wait_until(lock, deadline, told);
     }
-    const Notice notice = notice_;
+    Notice notice = notice_;
     notice_.woken = false;
     return notice;
   }

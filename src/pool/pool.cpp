@@ -42,7 +42,11 @@ Result<Pool> Pool::create(PoolOptions options) {
   // A slot has at most one worker being started or ended, and at most one whose lease has not come back.
   auto launcher = worker::KeeperLauncher::start({.capacity = 2 * (options.size + options.overflow) + 8});
   if (!launcher) return std::move(launcher).error();
-  return Pool(std::make_shared<Shell>(std::move(options), *std::move(launcher)));
+  try {
+    return Pool(std::make_shared<Shell>(std::move(options), *std::move(launcher)));
+  } catch (const CallError& refused) {
+    return refused.error();
+  }
 }
 
 Pool::Pool(Pool&&) noexcept = default;

@@ -17,7 +17,7 @@
 namespace lair::pool {
 
 struct Record {
-  Record(core::WorkerRef ref_, std::size_t stderr_lines) : ref(ref_), stderr_tail(stderr_lines) {}
+  Record(core::WorkerRef worker, std::size_t stderr_lines) : ref(worker), stderr_tail(stderr_lines) {}
 
   // Constant.
   const core::WorkerRef ref;

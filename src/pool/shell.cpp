@@ -29,6 +29,8 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .seed = std::random_device{}()};
 }
 
+constexpr Duration kReportMargin = std::chrono::milliseconds(500);
+
 }  // namespace
 
 Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
@@ -77,20 +79,22 @@ std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, Outbox& 
     }
   };
   for (std::size_t i = 0; i < effects.size(); ++i) {
-    std::visit(Overloaded{
-                   // The record is taken here, in the very moment of the grant: later its slot may have a new one.
-                   [&](const core::Grant& grant) {
-                     notify(grant.token, {.grant = Hold{.record = records_[grant.worker.slot], .epoch = grant.epoch}});
-                   },
-                   [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
-                   [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
-                   [&](const core::ReadyChanged&) { outbox.ready_changed = true; },
-                   [&](const auto&) {
-                     inbox_.push_back(effects[i]);
-                     outbox.wake_supervisor = true;
-                   },
-               },
-               effects[i]);
+    std::visit(
+        Overloaded{
+            // The record is taken here, in the very moment of the grant: later its slot may have a new one.
+            [&](const core::Grant& grant) {
+              notify(grant.token,
+                     {.grant = Hold{.record = records_[grant.worker.slot], .epoch = grant.epoch}});
+            },
+            [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
+            [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
+            [&](const core::ReadyChanged&) { outbox.ready_changed = true; },
+            [&](const auto&) {
+              inbox_.push_back(effects[i]);
+              outbox.wake_supervisor = true;
+            },
+        },
+        effects[i]);
   }
 #ifdef LAIR_CHECK_INVARIANTS
   const std::string broken = core_.broken_invariant();
@@ -118,7 +122,8 @@ std::uint32_t Shell::borrow_parker() {
   return index;
 }
 
-Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadline, std::optional<TimePoint> since) {
+Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadline,
+                         std::optional<TimePoint> since) {
   const Deadline until = std::min(deadline, queue_deadline);
   const TimePoint came = since.value_or(SteadyClock::now());
   Outbox outbox;
@@ -228,16 +233,21 @@ std::string Shell::situation() const {
 }
 
 Error Shell::refused(const core::Refuse& refusal) const {
-  Error error{.kind = ErrorKind::kUnavailable, .delivery = Delivery::kNotSent, .message = "pool \"" + options_.name + "\" "};
+  Error error{.kind = ErrorKind::kUnavailable,
+              .delivery = Delivery::kNotSent,
+              .message = "pool \"" + options_.name + "\" "};
   switch (refusal.why) {
     case core::RefuseReason::kQueueFull:
       error.kind = ErrorKind::kOverloaded;
       error.retry_after_ms = std::chrono::ceil<std::chrono::milliseconds>(refusal.retry_after).count();
-      error.message += "is overloaded: " + std::to_string(core_.waiters()) + " callers already wait for a worker (max_waiters = " +
-                       std::to_string(options_.max_waiters) + "; " + situation() + "). Try again in about " +
-                       std::to_string(*error.retry_after_ms) + " ms.";
+      error.message +=
+          "is overloaded: " + std::to_string(core_.waiters()) +
+          " callers already wait for a worker (max_waiters = " + std::to_string(options_.max_waiters) + "; " +
+          situation() + "). Try again in about " + std::to_string(*error.retry_after_ms) + " ms.";
       break;
-    case core::RefuseReason::kShuttingDown: error.message += "is shutting down"; break;
+    case core::RefuseReason::kShuttingDown:
+      error.message += "is shutting down";
+      break;
     case core::RefuseReason::kNoWorkers:
       if (last_start_error_) {
         error = *last_start_error_;
@@ -246,8 +256,12 @@ Error Shell::refused(const core::Refuse& refusal) const {
         error.message += "has no worker, and starting them has failed (" + situation() + ")";
       }
       break;
-    case core::RefuseReason::kWorkerGone: error.message += "has lost the one worker that would have done"; break;
-    case core::RefuseReason::kExpired: error.message += "had no worker before the deadline"; break;
+    case core::RefuseReason::kWorkerGone:
+      error.message += "has lost the one worker that would have done";
+      break;
+    case core::RefuseReason::kExpired:
+      error.message += "had no worker before the deadline";
+      break;
   }
   return error;
 }
@@ -258,16 +272,17 @@ Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
   const std::string after = " after " + base::format_duration(waited);
   if (call_deadline) {
     error.kind = ErrorKind::kDeadlineExceeded;
-    error.message = "the call's deadline passed" + after + " while it waited for a worker of pool \"" + options_.name +
-                    "\" (" + situation() + ")";
+    error.message = "the call's deadline passed" + after + " while it waited for a worker of pool \"" +
+                    options_.name + "\" (" + situation() + ")";
   } else if (none_up) {
     error.kind = ErrorKind::kUnavailable;
-    error.message = "no worker of pool \"" + options_.name + "\" was ready" + after + " (" + situation() + ")";
+    error.message =
+        "no worker of pool \"" + options_.name + "\" was ready" + after + " (" + situation() + ")";
   } else {
     error.kind = ErrorKind::kOverloaded;
     error.retry_after_ms = 1000;
-    error.message = "no worker of pool \"" + options_.name + "\" came free within the checkout timeout," + after + " (" +
-                    situation() + "). Raise size, overflow or checkout_timeout, or call less.";
+    error.message = "no worker of pool \"" + options_.name + "\" came free within the checkout timeout," +
+                    after + " (" + situation() + "). Raise size, overflow or checkout_timeout, or call less.";
   }
   if (none_up && last_start_error_) error.message += "\nThe last failed start: " + last_start_error_->message;
   return error;
@@ -277,11 +292,21 @@ Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
 
 void Shell::close_books(Ending ending) {
   switch (ending) {
-    case Ending::kOk: ++counters_.ok; break;
-    case Ending::kError: ++counters_.error; break;
-    case Ending::kTimeout: ++counters_.timeout; break;
-    case Ending::kCrashed: ++counters_.crashed; break;
-    case Ending::kShed: ++counters_.shed; break;
+    case Ending::kOk:
+      ++counters_.ok;
+      break;
+    case Ending::kError:
+      ++counters_.error;
+      break;
+    case Ending::kTimeout:
+      ++counters_.timeout;
+      break;
+    case Ending::kCrashed:
+      ++counters_.crashed;
+      break;
+    case Ending::kShed:
+      ++counters_.shed;
+      break;
   }
 }
 
@@ -291,7 +316,8 @@ void Shell::lease_taken(int change) {
 }
 
 WorkerIdentity Shell::identity(const RecordPtr& record, Duration patience) {
-  WorkerIdentity identity{.slot = record->ref.slot, .generation = record->ref.generation, .pid = record->process.pid};
+  WorkerIdentity identity{
+      .slot = record->ref.slot, .generation = record->ref.generation, .pid = record->process.pid};
   {
     std::unique_lock lock(mutex_);
     if (patience > Duration::zero()) {
@@ -308,10 +334,12 @@ Result<void> Shell::wait_ready(std::optional<std::size_t> count, std::optional<D
   if (wanted > options_.size) {
     return Error{.kind = ErrorKind::kInvalidArgument,
                  .delivery = Delivery::kNotSent,
-                 .message = "wait_ready(" + std::to_string(wanted) + "): pool \"" + options_.name + "\" has size = " +
-                            std::to_string(options_.size)};
+                 .message = "wait_ready(" + std::to_string(wanted) + "): pool \"" + options_.name +
+                            "\" has size = " + std::to_string(options_.size)};
   }
-  const Duration patience = timeout.value_or(options_.start_timeout);
+  // By default a little longer than a start may take, so that a start that took too long is reported as that.
+  const Duration patience = timeout.value_or(
+      options_.start_timeout == kForever ? kForever : options_.start_timeout + kReportMargin);
   const Deadline deadline = Deadline::after(patience);
   (void)step(core::Prewarm{wanted});
 
@@ -319,20 +347,22 @@ Result<void> Shell::wait_ready(std::optional<std::size_t> count, std::optional<D
   for (;;) {
     if (core_.ready_count() >= wanted) return {};
     if (core_.shutting_down()) {
-      return Error{.kind = ErrorKind::kUnavailable, .message = "pool \"" + options_.name + "\" is shutting down"};
+      return Error{.kind = ErrorKind::kUnavailable,
+                   .message = "pool \"" + options_.name + "\" is shutting down"};
     }
     const std::size_t possible = core_.ready_count() + core_.starting_count();
     const bool hopeless = core_.failed() && possible < wanted;
     if (hopeless || deadline.passed()) {
-      const std::string state = std::to_string(core_.ready_count()) + " of " + std::to_string(wanted) + " workers are ready";
+      const std::string state =
+          std::to_string(core_.ready_count()) + " of " + std::to_string(wanted) + " workers are ready";
       if (last_start_error_) {
         Error error = *last_start_error_;
         error.message = "pool \"" + options_.name + "\": " + state + ": " + error.message;
         return error;
       }
       return Error{.kind = ErrorKind::kDeadlineExceeded,
-                   .message = "pool \"" + options_.name + "\": " + state + " after " + base::format_duration(patience) +
-                              " (" + situation() + ")"};
+                   .message = "pool \"" + options_.name + "\": " + state + " after " +
+                              base::format_duration(patience) + " (" + situation() + ")"};
     }
     if (deadline.is_never()) {
       ready_changed_.wait(lock);
@@ -377,13 +407,15 @@ std::vector<CommandInfo> Shell::commands() const {
   std::vector<CommandInfo> commands;
   if (announced == nullptr) return commands;
   for (const wire::Command& command : announced->commands) {
-    commands.push_back({.name = command.name, .kind = command.kind, .doc = command.doc, .params = command.params});
+    commands.push_back(
+        {.name = command.name, .kind = command.kind, .doc = command.doc, .params = command.params});
   }
   return commands;
 }
 
 void Shell::shutdown(std::optional<Duration> grace) {
-  const Deadline grace_end = Deadline::after(std::max(grace.value_or(options_.shutdown_grace), Duration::zero()));
+  const Deadline grace_end =
+      Deadline::after(std::max(grace.value_or(options_.shutdown_grace), Duration::zero()));
   (void)step(core::Shutdown{grace_end.when()});
   {
     std::unique_lock lock(mutex_);

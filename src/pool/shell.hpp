@@ -52,10 +52,12 @@ class Shell {
   // --- Callers -------------------------------------------------------------------------------------
   Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments);
   // For a lease. If the worker must not be used again, the hold has been given back: its epoch is 0.
-  Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command, const Json& arguments);
+  Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command,
+                       const Json& arguments);
 
   // Blocks until `deadline` (of the whole call) or `queue_deadline` (of the wait) at most. `since`: see Checkout.
-  Result<Hold> take(bool exclusive, Deadline deadline, Deadline queue_deadline, std::optional<TimePoint> since = {});
+  Result<Hold> take(bool exclusive, Deadline deadline, Deadline queue_deadline,
+                    std::optional<TimePoint> since = {});
   void give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending = {});
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
@@ -97,10 +99,10 @@ class Shell {
 
   std::uint32_t borrow_parker();
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
-  void close_books(Ending ending);  // under the mutex
-  Error refused(const core::Refuse& refusal) const;               // under the mutex
-  std::string situation() const;                                     // under the mutex
-  Error queue_wait_ended(bool call_deadline, Duration waited);       // under the mutex
+  void close_books(Ending ending);                              // under the mutex
+  Error refused(const core::Refuse& refusal) const;             // under the mutex
+  std::string situation() const;                                // under the mutex
+  Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
   // Admits a call to the books, unless no worker would know its command.
   std::optional<Error> unknown_command(std::string_view command);
   void describe_end(Error& error, const RecordPtr& record, Deadline deadline);
@@ -114,16 +116,16 @@ class Shell {
   // --- Protected by mutex_ -------------------------------------------------------------------------
   mutable std::mutex mutex_;
   core::Core core_;
-  core::Effects effects_;                        // scratch of a step
-  std::vector<core::Effect> inbox_;              // for the supervisor
-  std::vector<RecordPtr> records_;               // by slot: its current worker
-  std::deque<Parker> parkers_;                   // never shrinks: addresses stay
+  core::Effects effects_;            // scratch of a step
+  std::vector<core::Effect> inbox_;  // for the supervisor
+  std::vector<RecordPtr> records_;   // by slot: its current worker
+  std::deque<Parker> parkers_;       // never shrinks: addresses stay
   std::vector<std::uint32_t> free_parkers_;
   std::uint32_t next_token_ = 0;
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
-  PoolStats counters_;  // the counting fields only
-  bool stopped_ = false;  // the supervisor has ended
+  PoolStats counters_;                     // the counting fields only
+  bool stopped_ = false;                   // the supervisor has ended
   std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
   std::condition_variable exited_;         // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;

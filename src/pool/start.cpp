@@ -65,9 +65,13 @@ void Supervisor::on_channel(Ward& ward) {
     if (std::holds_alternative<std::nullopt_t>(received)) return;
     if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
       if (end->failure == Channel::Failure::kTooLong) {
-        fail_start(ward, start_error(ward, "its program wrote what is not a frame of the protocol on its channel (stdout, for a "
-                                           "program of your own: is it printing there?): " + end->detail),
-                   false, true);
+        fail_start(
+            ward,
+            start_error(ward,
+                        "its program wrote what is not a frame of the protocol on its channel (stdout, for a "
+                        "program of your own: is it printing there?): " +
+                            end->detail),
+            false, true);
         return;
       }
       // It has closed its channel, which is nearly always its end: the exit status says more.
@@ -87,30 +91,31 @@ void Supervisor::on_channel(Ward& ward) {
 
 void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
   Record& record = *ward.record;
-  std::visit(Overloaded{
-                 [&](wire::Announcement& announced) {
-                   announced.max_frame = std::min(announced.max_frame, shell_.options_.max_frame);
-                   const bool two = announced.protocol == wire::Protocol::kTwo;
-                   record.announcement = std::make_shared<const wire::Announcement>(std::move(announced));
-                   if (shell_.step(core::Handshaken{record.ref}) != core::Outcome::kDone) return;
-                   if (two) {
-                     advance(ward, Stage::kWarmUp);
-                   } else {
-                     ready(ward);
-                   }
-                 },
-                 [&](wire::StartError& failed) {
-                   Error error = start_error(ward, (failed.type.empty() ? "" : failed.type + ": ") + failed.message);
-                   error.stage = failed.stage;
-                   error.python = PythonError{failed.type, failed.message, failed.traceback};
-                   fail_start(ward, std::move(error), failed.permanent, true);
-                 },
-                 [&](wire::Malformed& malformed) {
-                   fail_start(ward, start_error(ward, "the handshake failed: " + malformed.problem), false, true);
-                 },
-             },
-             *std::make_unique<std::variant<wire::Announcement, wire::StartError, wire::Malformed>>(
-                 wire::decode_handshake(payload)));
+  std::visit(
+      Overloaded{
+          [&](wire::Announcement& announced) {
+            announced.max_frame = std::min(announced.max_frame, shell_.options_.max_frame);
+            const bool two = announced.protocol == wire::Protocol::kTwo;
+            record.announcement = std::make_shared<const wire::Announcement>(std::move(announced));
+            if (shell_.step(core::Handshaken{record.ref}) != core::Outcome::kDone) return;
+            if (two) {
+              advance(ward, Stage::kWarmUp);
+            } else {
+              ready(ward);
+            }
+          },
+          [&](wire::StartError& failed) {
+            Error error = start_error(ward, (failed.type.empty() ? "" : failed.type + ": ") + failed.message);
+            error.stage = failed.stage;
+            error.python = PythonError{failed.type, failed.message, failed.traceback};
+            fail_start(ward, std::move(error), failed.permanent, true);
+          },
+          [&](wire::Malformed& malformed) {
+            fail_start(ward, start_error(ward, "the handshake failed: " + malformed.problem), false, true);
+          },
+      },
+      *std::make_unique<std::variant<wire::Announcement, wire::StartError, wire::Malformed>>(
+          wire::decode_handshake(payload)));
 }
 
 void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
@@ -124,7 +129,10 @@ void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
                    fail_start(ward, std::move(error), failed.permanent, true);
                  },
                  [&](wire::Malformed& malformed) {
-                   fail_start(ward, start_error(ward, "it answered neither READY nor an error: " + malformed.problem), false, true);
+                   fail_start(
+                       ward,
+                       start_error(ward, "it answered neither READY nor an error: " + malformed.problem),
+                       false, true);
                  },
              },
              started);
@@ -166,8 +174,8 @@ void Supervisor::fail_start(Ward& ward, Error error, bool permanent, bool has_pr
   drain_logs(ward);
   const core::WorkerRef ref = ward.record->ref;
   if (error.worker) error.worker->stderr_tail = ward.record->stderr_tail.text();
-  error.message = "worker " + std::to_string(ref.slot) + '.' + std::to_string(ref.generation) + " failed to start at stage " +
-                  error.stage + ": " + error.message;
+  error.message = "worker " + std::to_string(ref.slot) + '.' + std::to_string(ref.generation) +
+                  " failed to start at stage " + error.stage + ": " + error.message;
   shell_.log(LogLevel::kWarn, "[" + shell_.options_.name + "] " + error.message);
   {
     const std::lock_guard lock(shell_.mutex_);

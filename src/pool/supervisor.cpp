@@ -31,7 +31,9 @@ constexpr Duration kVanishPatience = std::chrono::seconds(10);
 WorkerKey worker_key(core::WorkerRef ref) { return {.slot = ref.slot, .generation = ref.generation}; }
 core::WorkerRef worker_ref(WorkerKey key) { return {.slot = key.slot, .generation = key.generation}; }
 
-std::uint64_t tag(Source source, std::uint64_t key = 0) { return key << kKindBits | static_cast<std::uint64_t>(source); }
+std::uint64_t tag(Source source, std::uint64_t key = 0) {
+  return key << kKindBits | static_cast<std::uint64_t>(source);
+}
 
 std::string indented(const std::string& text) {
   std::string result;
@@ -77,7 +79,8 @@ void Supervisor::run() {
     const TimePoint now = SteadyClock::now();
     if (drained_) break;
     if (now >= give_up_at_) {
-      shell_.log(LogLevel::kError, "pool \"" + shell_.options_.name + "\" shuts down, but some of its workers do not die");
+      shell_.log(LogLevel::kError,
+                 "pool \"" + shell_.options_.name + "\" shuts down, but some of its workers do not die");
       break;
     }
 
@@ -87,7 +90,9 @@ void Supervisor::run() {
       const auto found = wards_.find(event.tag >> kKindBits);
       Ward* ward = found == wards_.end() ? nullptr : found->second.get();
       switch (source) {
-        case Source::kInbox: shell_.wake_.drain(); break;
+        case Source::kInbox:
+          shell_.wake_.drain();
+          break;
         case Source::kLauncher:
           for (worker::LaunchEvent& launched : launcher_->take_events()) on_launch(std::move(launched));
           break;
@@ -116,12 +121,12 @@ void Supervisor::run() {
   shell_.stopped_changed_.notify_all();
 }
 
-TimePoint Supervisor::next_wake() const {
-  TimePoint next = give_up_at_;
+TimePoint Supervisor::next_wake() {
   {
     const std::lock_guard lock(shell_.mutex_);
-    next = std::min(next, shell_.core_.next_timer(SteadyClock::now()));
+    core_timer_ = shell_.core_.next_timer(SteadyClock::now());
   }
+  TimePoint next = std::min(give_up_at_, core_timer_);
   for (const auto& [key, ward] : wards_) {
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
   }
@@ -130,32 +135,30 @@ TimePoint Supervisor::next_wake() const {
 }
 
 void Supervisor::on_timers(TimePoint now) {
-  bool due = false;
-  {
-    const std::lock_guard lock(shell_.mutex_);
-    due = shell_.core_.next_timer(now) <= now;
-  }
-  if (due) (void)shell_.step(core::Tick{});
+  if (core_timer_ <= now) (void)shell_.step(core::Tick{});
 
   std::vector<Ward*> late;
   for (const auto& [key, ward] : wards_) {
-    if (ward->stage != Stage::kUp && !ward->start_failed && ward->start_deadline.passed(now)) late.push_back(ward.get());
+    if (ward->stage != Stage::kUp && !ward->start_failed && ward->start_deadline.passed(now))
+      late.push_back(ward.get());
   }
   for (Ward* ward : late) {
     drain_logs(*ward);
     const char* hint = ward->stage == Stage::kHandshake
-                           ? " Its program must answer the handshake (for Python: it may still be importing); raise start_timeout if "
+                           ? " Its program must answer the handshake (for Python: it may still be "
+                             "importing); raise start_timeout if "
                              "it needs longer."
                            : " Raise start_timeout if it needs longer.";
     fail_start(*ward,
-               start_error(*ward, "not ready within start_timeout = " + base::format_duration(shell_.options_.start_timeout) +
-                                      "." + hint),
+               start_error(*ward, "not ready within start_timeout = " +
+                                      base::format_duration(shell_.options_.start_timeout) + "." + hint),
                false, true);
   }
   if (probe_ && probe_->deadline.passed(now)) {
     launcher_->signal(probe_->key, SIGKILL);
     probe_ended(Error{.kind = ErrorKind::kUnavailable,
-                      .message = "the interpreter " + environment_->program() + " did not say which Python it is within " +
+                      .message = "the interpreter " + environment_->program() +
+                                 " did not say which Python it is within " +
                                  base::format_duration(shell_.options_.start_timeout)});
   }
 }
@@ -173,10 +176,12 @@ void Supervisor::carry_out(const core::Effect& effect) {
                                     e.reason == core::Reason::kProtocol;
                    const bool news = bad && e.to == core::WorkerState::kDead;
                    std::string text = "[" + shell_.options_.name + " " + std::to_string(e.worker.slot) + "." +
-                                      std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " + to_string(e.to);
+                                      std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " +
+                                      to_string(e.to);
                    if (e.reason != core::Reason::kNone) text += std::string(" (") + to_string(e.reason) + ")";
                    const Ward* ward = find(e.worker);
-                   if (news && ward != nullptr && ward->record->exit) text += ": " + ward->record->exit->describe();
+                   if (news && ward != nullptr && ward->record->exit)
+                     text += ": " + ward->record->exit->describe();
                    shell_.log(news ? LogLevel::kWarn : LogLevel::kDebug, std::move(text));
                  },
                  [&](const core::Drained&) { drained_ = true; },
@@ -258,45 +263,48 @@ void Supervisor::forget(core::WorkerRef ref) {
 // --- What the world says ---------------------------------------------------------------------------
 
 void Supervisor::on_launch(worker::LaunchEvent event) {
-  std::visit(Overloaded{
-                 [&](worker::Spawned& spawned) {
-                   if (probe_ && spawned.key == probe_->key) {
-                     probe_->process = std::move(spawned.process);
-                     probe_->out = worker::LogPump(std::move(spawned.pipes.stdout_log));
-                     probe_->err = worker::LogPump(std::move(spawned.pipes.stderr_log));
-                     return;
-                   }
-                   if (Ward* ward = find(worker_ref(spawned.key))) on_spawned(*ward, std::move(spawned));
-                 },
-                 [&](worker::SpawnFailed& failed) {
-                   if (probe_ && failed.key == probe_->key) {
-                     probe_ended(Error{.kind = ErrorKind::kUnavailable, .message = failed.message});
-                     return;
-                   }
-                   Ward* ward = find(worker_ref(failed.key));
-                   if (ward == nullptr) return;
-                   if (ward->start_failed) {  // it took too long, and now it is clear that there will be no process
-                     (void)shell_.step(core::StartFailed{.worker = ward->record->ref, .has_process = false});
-                     return;
-                   }
-                   fail_start(*ward, start_error(*ward, failed.message), failed.permanent, false);
-                 },
-                 [&](worker::Exited& exited) {
-                   if (probe_ && exited.key == probe_->key) {
-                     probe_->out.pump(kLogBudget, [&](std::string_view line) { probe_->answer += line; });
-                     probe_->err.pump(kLogBudget, [&](std::string_view line) { (probe_->complaint += line) += '\n'; });
-                     std::optional<Error> error;
-                     if (auto probed = environment_->probed(probe_->answer); !probed) {
-                       error = std::move(probed).error();
-                       if (!probe_->complaint.empty()) error->message += " Its stderr:" + indented(probe_->complaint);
-                     }
-                     probe_ended(std::move(error));
-                     return;
-                   }
-                   if (Ward* ward = find(worker_ref(exited.key))) on_exit(*ward, exited);
-                 },
-             },
-             event);
+  std::visit(
+      Overloaded{
+          [&](worker::Spawned& spawned) {
+            if (probe_ && spawned.key == probe_->key) {
+              probe_->process = std::move(spawned.process);
+              probe_->out = worker::LogPump(std::move(spawned.pipes.stdout_log));
+              probe_->err = worker::LogPump(std::move(spawned.pipes.stderr_log));
+              return;
+            }
+            if (Ward* ward = find(worker_ref(spawned.key))) on_spawned(*ward, std::move(spawned));
+          },
+          [&](worker::SpawnFailed& failed) {
+            if (probe_ && failed.key == probe_->key) {
+              probe_ended(Error{.kind = ErrorKind::kUnavailable, .message = failed.message});
+              return;
+            }
+            Ward* ward = find(worker_ref(failed.key));
+            if (ward == nullptr) return;
+            if (ward->start_failed) {  // it took too long, and now it is clear that there will be no process
+              (void)shell_.step(core::StartFailed{.worker = ward->record->ref, .has_process = false});
+              return;
+            }
+            fail_start(*ward, start_error(*ward, failed.message), failed.permanent, false);
+          },
+          [&](worker::Exited& exited) {
+            if (probe_ && exited.key == probe_->key) {
+              probe_->out.pump(kLogBudget, [&](std::string_view line) { probe_->answer += line; });
+              probe_->err.pump(kLogBudget,
+                               [&](std::string_view line) { (probe_->complaint += line) += '\n'; });
+              std::optional<Error> error;
+              if (auto probed = environment_->probed(probe_->answer); !probed) {
+                error = std::move(probed).error();
+                if (!probe_->complaint.empty())
+                  error->message += " Its stderr:" + indented(probe_->complaint);
+              }
+              probe_ended(std::move(error));
+              return;
+            }
+            if (Ward* ward = find(worker_ref(exited.key))) on_exit(*ward, exited);
+          },
+      },
+      event);
 }
 
 void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
@@ -307,10 +315,10 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
     const std::lock_guard lock(shell_.mutex_);
     record.process = std::move(spawned.process);
   }
-  os::Stream stream = spawned.pipes.channel_out
-                          ? os::Stream::pipes(std::move(spawned.pipes.channel), std::move(spawned.pipes.channel_out),
-                                              std::move(spawned.pipes.channel_keep))
-                          : os::Stream::socket(std::move(spawned.pipes.channel));
+  os::Stream stream = spawned.pipes.channel_out ? os::Stream::pipes(std::move(spawned.pipes.channel),
+                                                                    std::move(spawned.pipes.channel_out),
+                                                                    std::move(spawned.pipes.channel_keep))
+                                                : os::Stream::socket(std::move(spawned.pipes.channel));
   record.channel.emplace(std::move(stream), shell_.options_.max_frame);
   if (spawned.pipes.stdout_log) {
     ward.out = worker::LogPump(std::move(spawned.pipes.stdout_log));
@@ -373,8 +381,9 @@ void Supervisor::pump(Ward& ward, worker::LogPump& pump, const char* stream, std
   const core::WorkerRef ref = ward.record->ref;
   const auto on_line = [&](std::string_view line) {
     if (is_stderr) ward.record->stderr_tail.add(line);
-    std::string text = "[" + shell_.options_.name + " " + std::to_string(ref.slot) + "." + std::to_string(ref.generation) +
-                       " pid " + std::to_string(ward.record->process.pid) + " " + stream + "] ";
+    std::string text = "[" + shell_.options_.name + " " + std::to_string(ref.slot) + "." +
+                       std::to_string(ref.generation) + " pid " + std::to_string(ward.record->process.pid) +
+                       " " + stream + "] ";
     text += line;
     shell_.log(LogLevel::kInfo, std::move(text));
   };

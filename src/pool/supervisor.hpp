@@ -86,7 +86,7 @@ class Supervisor {
 
   Ward* find(core::WorkerRef ref);
   static std::uint64_t key_of(core::WorkerRef ref);
-  TimePoint next_wake() const;
+  TimePoint next_wake();
 
   Shell& shell_;
   std::unique_ptr<worker::Launcher> launcher_;
@@ -97,6 +97,7 @@ class Supervisor {
   std::optional<Probe> probe_;
   bool environment_known_ = false;
   std::vector<core::WorkerRef> waiting_for_environment_;
+  TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

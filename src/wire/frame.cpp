@@ -18,7 +18,8 @@ constexpr std::size_t kKeep = 256u << 10;
 std::uint32_t read_length(const char* data) {
   std::array<unsigned char, kHeaderBytes> b;
   std::memcpy(b.data(), data, b.size());
-  return std::uint32_t{b[0]} << 24 | std::uint32_t{b[1]} << 16 | std::uint32_t{b[2]} << 8 | std::uint32_t{b[3]};
+  return std::uint32_t{b[0]} << 24 | std::uint32_t{b[1]} << 16 | std::uint32_t{b[2]} << 8 |
+         std::uint32_t{b[3]};
 }
 
 }  // namespace

@@ -29,27 +29,36 @@ bool flag_of(const Json& object, const char* key) {
 std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair, Announcement announcement) {
   if (!lair.is_object()) return Malformed{"result.lair is not an object"};
   if (lair.value("version", Json()) != Json(kProtocolVersion)) {
-    return Malformed{"the worker chose protocol version " + lair.value("version", Json()).dump() + "; 2 was offered"};
+    return Malformed{"the worker chose protocol version " + lair.value("version", Json()).dump() +
+                     "; 2 was offered"};
   }
   if (lair.value("codec", Json("json")) != Json("json")) {
-    return Malformed{"the worker chose the codec " + lair.value("codec", Json()).dump() + "; json was offered"};
+    return Malformed{"the worker chose the codec " + lair.value("codec", Json()).dump() +
+                     "; json was offered"};
   }
   announcement.protocol = Protocol::kTwo;
-  if (const auto limit = lair.find("max_frame"); limit != lair.end() && limit->is_number_unsigned()) {
+  if (const auto limit = lair.find("max_frame"); limit != lair.end()) {
+    if (!limit->is_number_unsigned() || *limit == Json(0)) {
+      return Malformed{"result.lair.max_frame is not a number of bytes: " + printable(limit->dump())};
+    }
     announcement.max_frame = limit->get<std::size_t>();
   }
   if (const auto permits = lair.find("concurrency"); permits != lair.end()) {
-    if (*permits != Json(1)) return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
+    if (*permits != Json(1))
+      return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
   }
   const auto commands = lair.find("commands");
-  if (commands == lair.end() || !commands->is_array()) return Malformed{"result.lair.commands is not an array"};
+  if (commands == lair.end() || !commands->is_array())
+    return Malformed{"result.lair.commands is not an array"};
   for (const Json& command : *commands) {
     if (!command.is_object() || text_of(command, "name").empty()) {
       return Malformed{"an announced command has no name: " + printable(command.dump())};
     }
-    Command announced{.name = text_of(command, "name"), .kind = text_of(command, "kind"), .doc = text_of(command, "doc")};
+    Command announced{
+        .name = text_of(command, "name"), .kind = text_of(command, "kind"), .doc = text_of(command, "doc")};
     if (const auto params = command.find("params"); params != command.end()) {
-      if (!params->is_array()) return Malformed{"the params of command " + announced.name + " are not an array"};
+      if (!params->is_array())
+        return Malformed{"the params of command " + announced.name + " are not an array"};
       announced.params = *params;
     }
     announcement.by_name.emplace(announced.name, announcement.commands.size());
@@ -101,7 +110,8 @@ std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_v
   const auto reply = decode_json(payload, problem);
   if (!reply) return Malformed{"the reply is not JSON (" + problem + "): " + printable(payload)};
   if (!reply->is_object()) return Malformed{"the reply is not an object: " + printable(payload)};
-  if (reply->value("id", Json()) != Json(0)) return Malformed{"the reply's id is not 0: " + printable(payload)};
+  if (reply->value("id", Json()) != Json(0))
+    return Malformed{"the reply's id is not 0: " + printable(payload)};
 
   const auto success = reply->find("success");
   if (success == reply->end() || !success->is_boolean()) {

@@ -3,13 +3,16 @@
 #include <cmath>
 #include <optional>
 
+#include "wire/limits.hpp"
+
 namespace lair::wire {
 
 namespace {
 
 // Finds the first number or binary value that JSON can't carry. The walk costs a few per cent of the
 // encoding, which would silently write `null` instead.
-std::optional<std::string> find_unsayable(const Json& value, std::string& place) {
+std::optional<std::string> find_unsayable(const Json& value, std::string& place, std::size_t depth = 0) {
+  if (depth > kMostNesting) return "it is nested more than " + std::to_string(kMostNesting) + " levels deep";
   const std::size_t length = place.size();
   switch (value.type()) {
     case Json::value_t::number_float: {
@@ -17,24 +20,27 @@ std::optional<std::string> find_unsayable(const Json& value, std::string& place)
       if (std::isfinite(number)) return std::nullopt;
       return place + (std::isnan(number) ? " is NaN" : " is Infinity") + ", which JSON cannot say";
     }
-    case Json::value_t::binary: return place + " is binary, which JSON cannot say";
-    case Json::value_t::discarded: return place + " is a discarded value (the result of a failed parse)";
+    case Json::value_t::binary:
+      return place + " is binary, which JSON cannot say";
+    case Json::value_t::discarded:
+      return place + " is a discarded value (the result of a failed parse)";
     case Json::value_t::array:
       for (std::size_t i = 0; i < value.size(); ++i) {
         if (!value[i].is_structured() && !value[i].is_number_float() && !value[i].is_binary()) continue;
         place += '[' + std::to_string(i) + ']';
-        if (auto found = find_unsayable(value[i], place)) return found;
+        if (auto found = find_unsayable(value[i], place, depth + 1)) return found;
         place.resize(length);
       }
       return std::nullopt;
     case Json::value_t::object:
       for (const auto& [key, member] : value.items()) {
         place += '.' + key;
-        if (auto found = find_unsayable(member, place)) return found;
+        if (auto found = find_unsayable(member, place, depth + 1)) return found;
         place.resize(length);
       }
       return std::nullopt;
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -64,6 +70,28 @@ std::string find_bad_text(const Json& value, const std::string& place) {
   return {};
 }
 
+// Whether the brackets of the text open deeper than a value may be nested. Such a value could be parsed, but each
+// copy and comparison of it would recurse as deep, until the host's stack is full.
+bool nests_too_deep(std::string_view text) {
+  if (text.size() < 2 * kMostNesting) return false;
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMostNesting) return true;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
 Error invalid(std::string message) {
   return {.kind = ErrorKind::kInvalidArgument, .delivery = Delivery::kNotSent, .message = std::move(message)};
 }
@@ -83,10 +111,15 @@ Result<std::string> encode_json(const Json& value, std::string_view what) {
 }
 
 std::optional<Json> decode_json(std::string_view text, std::string& problem) {
+  if (nests_too_deep(text)) {
+    problem = "it is nested more than " + std::to_string(kMostNesting) + " levels deep";
+    return std::nullopt;
+  }
   try {
     return Json::parse(text);
   } catch (const Json::exception& error) {
-    problem = error.what();
+    // nlohmann shows the last token, which may be a megabyte of babble.
+    problem = printable(error.what(), 200);
     return std::nullopt;
   }
 }

@@ -70,7 +70,7 @@ Reply decode_reply_one(const CallHeader& header, Json reply, std::string_view pa
   }
   const auto reason = reply.find("error");
   Raised raised{.type = text_at(reply, "error_type"),
-                .message = reason == reply.end()  ? std::string("(the reply gives no reason)")
+                .message = reason == reply.end() ? std::string("(the reply gives no reason)")
                            : reason->is_string() ? reason->get<std::string>()
                                                  : reason->dump(),
                 .traceback = text_at(reply, "traceback")};
@@ -88,14 +88,16 @@ std::optional<Malformed> check_envelope(const Json& message, std::uint64_t id, s
     return Malformed{"not a message [kind, id, generation, …]: " + printable(payload)};
   }
   if (message[1] != Json(id)) return Malformed{not_what_was_asked("id", message[1], id)};
-  if (message[2] != Json(generation)) return Malformed{not_what_was_asked("generation", message[2], generation)};
+  if (message[2] != Json(generation))
+    return Malformed{not_what_was_asked("generation", message[2], generation)};
   return std::nullopt;
 }
 
 bool is_kind(const Json& message, Kind kind) { return message[0] == Json(static_cast<int>(kind)); }
 
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
-  if (auto malformed = check_envelope(message, header.id, header.generation, payload)) return *std::move(malformed);
+  if (auto malformed = check_envelope(message, header.id, header.generation, payload))
+    return *std::move(malformed);
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
     return Value{std::move(message[3])};
@@ -148,7 +150,8 @@ std::string encode_shutdown(Protocol protocol, std::uint64_t id, std::uint64_t g
   if (protocol == Protocol::kTwo) {
     frame += "[5,0," + std::to_string(generation) + ']';
   } else {
-    frame += Json({{"id", id}, {"command", "shutdown"}, {"args", Json::object()}, {"timestamp", timestamp()}}).dump();
+    frame += Json({{"id", id}, {"command", "shutdown"}, {"args", Json::object()}, {"timestamp", timestamp()}})
+                 .dump();
   }
   put_header(frame, frame.size() - kHeaderBytes);
   return frame;
@@ -162,7 +165,8 @@ Reply decode_reply(const CallHeader& header, std::string_view payload) {
                                            : decode_reply_one(header, *std::move(message), payload);
 }
 
-std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation, std::string_view payload) {
+std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation,
+                                                                 std::string_view payload) {
   std::string problem;
   const auto message = decode_json(payload, problem);
   if (!message) return Malformed{"not JSON (" + problem + "): " + printable(payload)};

@@ -59,6 +59,7 @@ Reply decode_reply(const CallHeader& header, std::string_view payload);
 
 // What a starting protocol 2 worker says after its handshake.
 struct StartedUp {};
-std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation, std::string_view payload);
+std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation,
+                                                                 std::string_view payload);
 
 }  // namespace lair::wire

@@ -1,6 +1,7 @@
 #include "worker/channel.hpp"
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "os/wait.hpp"
@@ -13,10 +14,13 @@ using os::IoStatus;
 Channel::Quiet Channel::quiet() {
   if (!reader_.empty()) return Quiet::kStrayBytes;
   switch (stream_.look()) {
-    case IoStatus::kWouldBlock: return Quiet::kYes;
-    case IoStatus::kOk: return Quiet::kStrayBytes;
+    case IoStatus::kWouldBlock:
+      return Quiet::kYes;
+    case IoStatus::kOk:
+      return Quiet::kStrayBytes;
     case IoStatus::kClosed:
-    case IoStatus::kFailed: break;
+    case IoStatus::kFailed:
+      break;
   }
   return Quiet::kClosed;
 }
@@ -37,8 +41,8 @@ Channel::NoReply Channel::too_long(bool sent) const {
                     " bytes was announced; it begins with: " + wire::printable(reader_.held())};
 }
 
-std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::CallFrame& request, int exit_fd,
-                                                                   Deadline deadline) {
+std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::CallFrame& request,
+                                                                   int exit_fd, Deadline deadline) {
   const std::array<std::string_view, 3> pieces = {request.head, request.arguments, request.tail};
   const std::size_t total = request.size();
   std::size_t written = 0;
@@ -79,12 +83,17 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
     const auto space = reader_.space();
     const os::IoResult read = stream_.read(space.data, space.size);
     switch (read.status) {
-      case IoStatus::kOk: break;
+      case IoStatus::kOk:
+        break;
       case IoStatus::kWouldBlock:
         if (exited) return NoReply{.failure = Failure::kExited, .sent = sent};
         continue;
-      case IoStatus::kClosed:
-        return NoReply{.failure = exited ? Failure::kExited : Failure::kClosed, .sent = sent};
+      case IoStatus::kClosed: {
+        // A socket's end that is closed with bytes still unread resets the connection. The only bytes there are this
+        // request's, so it was not wholly read and has not been acted on: as good as not sent.
+        const bool read_by_worker = sent && read.error != ECONNRESET;
+        return NoReply{.failure = exited ? Failure::kExited : Failure::kClosed, .sent = read_by_worker};
+      }
       case IoStatus::kFailed:
         return NoReply{.failure = Failure::kSystem, .sent = sent, .detail = std::strerror(read.error)};
     }
@@ -110,9 +119,13 @@ std::variant<std::string_view, std::nullopt_t, Channel::NoReply> Channel::receiv
     const auto space = reader_.space();
     const os::IoResult read = stream_.read(space.data, space.size);
     switch (read.status) {
-      case IoStatus::kOk: reader_.advance(read.bytes); break;
-      case IoStatus::kWouldBlock: return std::nullopt;
-      case IoStatus::kClosed: return NoReply{.failure = Failure::kClosed, .sent = true};
+      case IoStatus::kOk:
+        reader_.advance(read.bytes);
+        break;
+      case IoStatus::kWouldBlock:
+        return std::nullopt;
+      case IoStatus::kClosed:
+        return NoReply{.failure = Failure::kClosed, .sent = true};
       case IoStatus::kFailed:
         return NoReply{.failure = Failure::kSystem, .sent = true, .detail = std::strerror(read.error)};
     }

@@ -34,7 +34,7 @@ class Channel {
   // After kStrayBytes: what they begin with.
   std::string stray_bytes();
 
-  // How an exchange ended without a frame. `sent`: the whole request had left.
+  // How an exchange ended without a frame. `sent`: the whole request had left, and may have been acted on.
   enum class Failure : std::uint8_t { kDeadline, kClosed, kExited, kTooLong, kEarlyReply, kSystem };
   struct NoReply {
     Failure failure;
@@ -44,7 +44,8 @@ class Channel {
   // Writes `request` and waits for one frame, until `deadline`. `exit_fd` (a pidfd) tells of the worker's death
   // even while something else holds the other end open. A reply already written when the worker dies counts. The
   // frame is valid until the channel is next used. Blocks; no locks.
-  std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd, Deadline deadline);
+  std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd,
+                                                   Deadline deadline);
 
   // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.
   bool send_now(std::string_view frame);

@@ -35,33 +35,48 @@ constexpr Duration kKeeperRespite = std::chrono::milliseconds(200);
 constexpr Duration kSweepPatience = std::chrono::seconds(5);
 
 Error unavailable(std::string message) {
-  return {.kind = ErrorKind::kUnavailable, .delivery = Delivery::kNotSent, .message = std::move(message), .stage = "spawn"};
+  return {.kind = ErrorKind::kUnavailable,
+          .delivery = Delivery::kNotSent,
+          .message = std::move(message),
+          .stage = "spawn"};
 }
 
 const char* words_for(keeper::Step step) {
   switch (step) {
-    case keeper::Step::kTable: return "lair-keeper has no room for another worker";
-    case keeper::Step::kFork: return "cannot make a process";
-    case keeper::Step::kSession: return "cannot set up the process";
-    case keeper::Step::kStrings: return "cannot pass the command line";
-    case keeper::Step::kAffinity: return "cannot set the CPU affinity (cpu_affinity)";
-    case keeper::Step::kDirectory: return "cannot change to the directory cwd";
-    case keeper::Step::kDescriptors: return "cannot place the descriptors";
-    case keeper::Step::kExec: return "cannot execute";
-    case keeper::Step::kNone: break;
+    case keeper::Step::kTable:
+      return "lair-keeper has no room for another worker";
+    case keeper::Step::kFork:
+      return "cannot make a process";
+    case keeper::Step::kSession:
+      return "cannot set up the process";
+    case keeper::Step::kStrings:
+      return "cannot pass the command line";
+    case keeper::Step::kAffinity:
+      return "cannot set the CPU affinity (cpu_affinity)";
+    case keeper::Step::kDirectory:
+      return "cannot change to the directory cwd";
+    case keeper::Step::kDescriptors:
+      return "cannot place the descriptors";
+    case keeper::Step::kExec:
+      return "cannot execute";
+    case keeper::Step::kNone:
+      break;
   }
   return "cannot start";
 }
 
 const char* name_of(keeper::Step step) {
-  constexpr const char* kNames[] = {"none", "table", "fork", "session", "strings", "affinity", "cwd", "descriptors", "exec"};
+  constexpr const char* kNames[] = {"none",     "table", "fork",        "session", "strings",
+                                    "affinity", "cwd",   "descriptors", "exec"};
   return kNames[static_cast<std::size_t>(step)];
 }
 
 // Trying again with the same words would fail the same way.
 bool is_permanent(keeper::Step step, int error) {
-  const bool of_the_request = step == keeper::Step::kExec || step == keeper::Step::kDirectory || step == keeper::Step::kAffinity;
-  return of_the_request && error != EAGAIN && error != ENOMEM && error != EMFILE && error != ENFILE && error != ETXTBSY && error != EINTR;
+  const bool of_the_request =
+      step == keeper::Step::kExec || step == keeper::Step::kDirectory || step == keeper::Step::kAffinity;
+  return of_the_request && error != EAGAIN && error != ENOMEM && error != EMFILE && error != ENFILE &&
+         error != ETXTBSY && error != EINTR;
 }
 
 std::string serialised(const SpawnRequest& request, bool with_channel) {
@@ -80,8 +95,8 @@ std::string serialised(const SpawnRequest& request, bool with_channel) {
 struct Plumbing {
   WorkerPipes ours;
   os::Fd strings;
-  os::Fd in;       // its stdin; none: /dev/null
-  os::Fd out;      // its stdout; none: as `in`
+  os::Fd in;   // its stdin; none: /dev/null
+  os::Fd out;  // its stdout; none: as `in`
   os::Fd err;
   os::Fd channel;  // as LAIR_CHANNEL_FD
   int error = 0;   // errno, where something was refused
@@ -93,7 +108,8 @@ Plumbing lay_pipes(const SpawnRequest& request) {
     plumbing.error = errno;
     return std::move(plumbing);
   };
-  plumbing.strings = os::make_memfd("lair-spawn", serialised(request, request.stdio == StdioMode::kChannelFd));
+  plumbing.strings =
+      os::make_memfd("lair-spawn", serialised(request, request.stdio == StdioMode::kChannelFd));
   if (!plumbing.strings) return refused();
 
   const auto log_pipe = [](os::Fd& read_end, os::Fd& write_end) {
@@ -142,7 +158,8 @@ Plumbing lay_pipes(const SpawnRequest& request) {
 Result<std::string> find_keeper() {
   if (const char* set = std::getenv("LAIR_KEEPER"); set != nullptr && *set != '\0') {
     if (os::is_executable(set)) return std::string(set);
-    return unavailable(std::string("LAIR_KEEPER is set to ") + set + ", which is not an executable file; unset it, or set it to lair-keeper");
+    return unavailable(std::string("LAIR_KEEPER is set to ") + set +
+                       ", which is not an executable file; unset it, or set it to lair-keeper");
   }
   std::vector<fs::path> places;
   for (const std::string& file : {os::program_path(), os::library_path()}) {
@@ -165,20 +182,26 @@ Result<std::string> find_keeper() {
     seen.push_back(place);
     looked += "\n  " + place.string();
   }
-  return unavailable("lair-keeper, the program that starts and guards the workers, was not found; looked at:" + looked +
-                     "\nInstall Lair whole, or set LAIR_KEEPER to its path.");
+  return unavailable(
+      "lair-keeper, the program that starts and guards the workers, was not found; looked at:" + looked +
+      "\nInstall Lair whole, or set LAIR_KEEPER to its path.");
 }
 
-KeeperLauncher::KeeperLauncher(std::string keeper, const Options& options) : keeper_(std::move(keeper)), options_(options) {
+KeeperLauncher::KeeperLauncher(std::string keeper, const Options& options)
+    : keeper_(std::move(keeper)), options_(options) {
   poller_.add(have_events_.fd(), kEventsTag);
 }
 
 Result<std::unique_ptr<KeeperLauncher>> KeeperLauncher::start(const Options& options) {
   auto keeper = find_keeper();
   if (!keeper) return std::move(keeper).error();
-  std::unique_ptr<KeeperLauncher> launcher(new KeeperLauncher(*std::move(keeper), options));
-  if (auto started = launcher->start_keeper(); !started) return std::move(started).error();
-  return launcher;
+  try {
+    std::unique_ptr<KeeperLauncher> launcher(new KeeperLauncher(*std::move(keeper), options));
+    if (auto started = launcher->start_keeper(); !started) return std::move(started).error();
+    return launcher;
+  } catch (const CallError& refused) {
+    return refused.error();
+  }
 }
 
 Result<void> KeeperLauncher::start_keeper() {
@@ -190,7 +213,8 @@ Result<void> KeeperLauncher::start_keeper() {
   auto pair = os::make_message_pair();
   // Of ourselves, so that the keeper can't be fooled by a host that is gone before it looks.
   const os::Fd self = os::open_pidfd(os::own_pid());
-  if (!pair.ours || !self) return unavailable(std::string("cannot start lair-keeper: ") + std::strerror(errno));
+  if (!pair.ours || !self)
+    return unavailable(std::string("cannot start lair-keeper: ") + std::strerror(errno));
   const auto started = os::spawn_program({.path = keeper_,
                                           .arguments = {keeper_, std::to_string(options_.capacity)},
                                           .fd_3 = pair.theirs.get(),
@@ -205,7 +229,8 @@ Result<void> KeeperLauncher::start_keeper() {
 KeeperLauncher::~KeeperLauncher() {
   if (!control_) return;
   poller_.remove(control_.get());
-  control_.reset();  // the keeper ends everything and goes
+  os::end_conversation(control_.get());  // the keeper ends everything and goes
+  control_.reset();
   const os::Ready gone = os::wait_for_io({.exit_fd = keeper_pidfd_.get()}, Deadline::after(kSweepPatience));
   if (gone.timed_out) (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);
   (void)os::reap_pidfd(keeper_pidfd_.get());
@@ -214,12 +239,29 @@ KeeperLauncher::~KeeperLauncher() {
 // --- Orders ----------------------------------------------------------------------------------------
 
 void KeeperLauncher::fail(WorkerKey key, std::string step, int error, std::string message, bool permanent) {
-  events_.emplace_back(SpawnFailed{
-      .key = key, .step = std::move(step), .error = error, .message = std::move(message), .permanent = permanent});
+  events_.emplace_back(SpawnFailed{.key = key,
+                                   .step = std::move(step),
+                                   .error = error,
+                                   .message = std::move(message),
+                                   .permanent = permanent});
   have_events_.notify();
 }
 
 void KeeperLauncher::spawn(SpawnRequest request) {
+  const auto has_nul = [](const std::string& text) { return text.find('\0') != std::string::npos; };
+  if (std::any_of(request.argv.begin(), request.argv.end(), has_nul) ||
+      std::any_of(request.env.begin(), request.env.end(), has_nul) || has_nul(request.cwd)) {
+    fail(request.key, "strings", EINVAL, "the command line, environment or cwd has a NUL in it", true);
+    return;
+  }
+  for (const int cpu : request.cpus) {
+    if (cpu >= 0 && static_cast<std::size_t>(cpu) < keeper::kMostCpus) continue;
+    fail(request.key, "affinity", EINVAL, "cpu_affinity: there is no CPU " + std::to_string(cpu), true);
+    return;
+  }
+  // The keeper stays where the host was when it started it.
+  std::error_code unknown;
+  if (request.cwd.empty()) request.cwd = fs::current_path(unknown).string();
   if (!control_) {
     if (auto started = start_keeper(); !started) {
       fail(request.key, "keeper", ECHILD, started.error().message, false);
@@ -246,7 +288,6 @@ void KeeperLauncher::spawn(SpawnRequest request) {
   place(2, plumbing.err);
   place(3, plumbing.channel);
   for (const int cpu : request.cpus) {
-    if (cpu < 0 || static_cast<std::size_t>(cpu) >= keeper::kMostCpus) continue;
     order.has_cpus = 1;
     order.cpus[static_cast<std::size_t>(cpu) / 64] |= std::uint64_t{1} << (cpu % 64);
   }
@@ -262,7 +303,8 @@ void KeeperLauncher::spawn(SpawnRequest request) {
       keeper_lost("lair-keeper has died");
       return;
     case os::MessageStatus::kFailed:
-      fail(request.key, "keeper", errno, std::string("cannot order a worker from lair-keeper: ") + std::strerror(errno), false);
+      fail(request.key, "keeper", errno,
+           std::string("cannot order a worker from lair-keeper: ") + std::strerror(errno), false);
       return;
   }
 }
@@ -291,12 +333,14 @@ std::vector<LaunchEvent> KeeperLauncher::take_events() {
     if (received.size == sizeof report) on_report(report, std::move(received.fds[0]));
   }
   for (auto orphan = orphans_.begin(); orphan != orphans_.end();) {
-    const os::Ready gone = os::wait_for_io({.exit_fd = orphan->second.get()}, Deadline::after(Duration::zero()));
+    const os::Ready gone =
+        os::wait_for_io({.exit_fd = orphan->second.get()}, Deadline::after(Duration::zero()));
     if (!gone.exited) {
       ++orphan;
       continue;
     }
     poller_.remove(orphan->second.get());
+    os::reap_if_ours(orphan->second.get());  // a host that is a reaper itself (PID 1) has inherited it
     events_.emplace_back(Exited{.key = orphan->first, .status = {}, .usage = std::nullopt});
     orphan = orphans_.erase(orphan);
   }
@@ -308,21 +352,33 @@ void KeeperLauncher::on_report(const keeper::Report& report, os::Fd pidfd) {
   switch (report.kind) {
     case keeper::Kind::kHello:
       if (report.version != keeper::kVersion) {
-        keeper_lost(keeper_ + " is of another version of Lair (it speaks version " + std::to_string(report.version) + ", this library " +
-                    std::to_string(keeper::kVersion) + ")");
+        keeper_lost(keeper_ + " is of another version of Lair (it speaks version " +
+                    std::to_string(report.version) + ", this library " + std::to_string(keeper::kVersion) +
+                    ")");
       }
       return;
-    case keeper::Kind::kSpawned: on_spawned(key, report.pid, std::move(pidfd)); return;
-    case keeper::Kind::kFailed: on_failed(key, report); return;
+    case keeper::Kind::kSpawned:
+      on_spawned(key, report.pid, std::move(pidfd));
+      return;
+    case keeper::Kind::kFailed:
+      on_failed(key, report);
+      return;
     case keeper::Kind::kExited: {
+      if (doomed_.erase(key) != 0) {
+        fail(key, "descriptors", EMFILE,
+             "the worker had to be killed: the host has no descriptor left for it", false);
+        return;
+      }
       living_.erase(key);
-      const ExitStatus status{.how = report.signalled != 0 ? ExitStatus::How::kSignalled : ExitStatus::How::kExited,
-                              .code = report.code};
-      events_.emplace_back(Exited{.key = key,
-                                  .status = status,
-                                  .usage = ResourceUse{.user_cpu = std::chrono::microseconds(report.user_us),
-                                                       .system_cpu = std::chrono::microseconds(report.system_us),
-                                                       .max_rss_bytes = report.max_rss_kib * 1024}});
+      const ExitStatus status{
+          .how = report.signalled != 0 ? ExitStatus::How::kSignalled : ExitStatus::How::kExited,
+          .code = report.code};
+      events_.emplace_back(
+          Exited{.key = key,
+                 .status = status,
+                 .usage = ResourceUse{.user_cpu = std::chrono::microseconds(report.user_us),
+                                      .system_cpu = std::chrono::microseconds(report.system_us),
+                                      .max_rss_bytes = report.max_rss_kib * 1024}});
       return;
     }
   }
@@ -334,11 +390,17 @@ void KeeperLauncher::on_spawned(WorkerKey key, int pid, os::Fd pidfd) {
   Pending pending = std::move(found->second);
   pending_.erase(found);
   os::Fd ours = os::duplicate(pidfd.get());
-  if (pending.signal_at_birth != 0 || !ours) (void)os::signal_pidfd(pidfd.get(), ours ? pending.signal_at_birth : SIGKILL);
-  if (ours) living_[key] = std::move(ours);
-  events_.emplace_back(Spawned{.key = key,
-                               .process = {.pid = pid, .exit_fd = std::move(pidfd)},
-                               .pipes = std::move(pending.pipes)});
+  if (!ours) {
+    // Out of descriptors (the kernel then drops those that come with a message): we could neither watch nor reach it.
+    const keeper::Spawn order{.order = keeper::Order::kKill, .slot = key.slot, .generation = key.generation};
+    doomed_.insert(key);
+    (void)os::send_message(control_.get(), &order, sizeof order, nullptr, 0);
+    return;
+  }
+  if (pending.signal_at_birth != 0) (void)os::signal_pidfd(pidfd.get(), pending.signal_at_birth);
+  living_[key] = std::move(ours);
+  events_.emplace_back(Spawned{
+      .key = key, .process = {.pid = pid, .exit_fd = std::move(pidfd)}, .pipes = std::move(pending.pipes)});
 }
 
 void KeeperLauncher::on_failed(WorkerKey key, const keeper::Report& report) {
@@ -348,7 +410,8 @@ void KeeperLauncher::on_failed(WorkerKey key, const keeper::Report& report) {
   if (report.step == keeper::Step::kExec) message += ' ' + found->second.program;
   message += std::string(": ") + std::strerror(report.error);
   if (report.step == keeper::Step::kExec && report.error == ENOENT && fs::exists(found->second.program)) {
-    message += " (the file exists: the interpreter in its first line does not, or it is built for another system)";
+    message +=
+        " (the file exists: the interpreter in its first line does not, or it is built for another system)";
   }
   pending_.erase(found);
   fail(key, name_of(report.step), report.error, std::move(message), is_permanent(report.step, report.error));
@@ -363,6 +426,7 @@ void KeeperLauncher::keeper_lost(const std::string& why) {
   (void)os::reap_pidfd(keeper_pidfd_.get());
   keeper_pidfd_.reset();
   for (auto& [key, pending] : std::exchange(pending_, {})) fail(key, "keeper", ECHILD, why, false);
+  for (const WorkerKey& key : std::exchange(doomed_, {})) fail(key, "keeper", ECHILD, why, false);
   for (auto& [key, pidfd] : std::exchange(living_, {})) {
     (void)os::signal_pidfd(pidfd.get(), SIGKILL);
     poller_.add(pidfd.get(), kOrphanTag);

@@ -11,6 +11,7 @@
 #include <lair/result.hpp>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "os/event_fd.hpp"
@@ -62,6 +63,7 @@ class KeeperLauncher final : public Launcher {
   TimePoint keeper_started_{};
   std::map<WorkerKey, Pending> pending_;
   std::map<WorkerKey, os::Fd> living_;   // pidfds
+  std::set<WorkerKey> doomed_;           // spawned, but out of our reach: the keeper kills them
   std::map<WorkerKey, os::Fd> orphans_;  // of a keeper that was killed: they are dying with it
   std::vector<LaunchEvent> events_;
 };

@@ -22,7 +22,10 @@ inline constexpr std::size_t kMostCpus = 1024;
 
 // Host → keeper. Descriptors travel with it: the first is a memfd with the strings (see Strings); the others
 // are placed as `place` says.
+enum class Order : std::uint32_t { kSpawn = 1, kKill };  // kKill: that worker, which the host cannot reach
+
 struct Spawn {
+  Order order = Order::kSpawn;
   std::uint32_t slot = 0;
   std::uint32_t has_cpus = 0;
   std::uint64_t generation = 0;
@@ -43,7 +46,17 @@ struct Strings {
 enum class Kind : std::uint32_t { kHello = 1, kSpawned, kFailed, kExited };
 
 // Which step of a spawn was refused.
-enum class Step : std::uint32_t { kNone, kTable, kFork, kSession, kStrings, kAffinity, kDirectory, kDescriptors, kExec };
+enum class Step : std::uint32_t {
+  kNone,
+  kTable,
+  kFork,
+  kSession,
+  kStrings,
+  kAffinity,
+  kDirectory,
+  kDescriptors,
+  kExec
+};
 
 struct Report {
   Kind kind = Kind::kHello;
@@ -51,8 +64,8 @@ struct Report {
   std::uint32_t slot = 0;
   Step step = Step::kNone;  // kFailed
   std::uint64_t generation = 0;
-  std::int32_t pid = 0;     // kHello: the keeper's
-  std::int32_t error = 0;   // kFailed: errno
+  std::int32_t pid = 0;        // kHello: the keeper's
+  std::int32_t error = 0;      // kFailed: errno
   std::int32_t signalled = 0;  // kExited: `code` is a signal, not an exit status
   std::int32_t code = 0;
   std::int64_t user_us = 0;

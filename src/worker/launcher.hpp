@@ -29,10 +29,10 @@ struct WorkerKey {
 };
 
 enum class StdioMode : std::uint8_t {
-  kChannelFd,     // the channel is inherited as LAIR_CHANNEL_FD; stdin is /dev/null
-  kStdioSocket,   // the channel is a socketpair on stdin and stdout
-  kStdioPipe,     // the channel is two pipes, stdin and stdout
-  kNoChannel,     // stdin is /dev/null, stdout a log pipe: a probe, not a worker
+  kChannelFd,    // the channel is inherited as LAIR_CHANNEL_FD; stdin is /dev/null
+  kStdioSocket,  // the channel is a socketpair on stdin and stdout
+  kStdioPipe,    // the channel is two pipes, stdin and stdout
+  kNoChannel,    // stdin is /dev/null, stdout a log pipe: a probe, not a worker
 };
 
 struct SpawnRequest {
@@ -41,7 +41,7 @@ struct SpawnRequest {
   std::vector<std::string> env;   // complete: "NAME=value"; LAIR_CHANNEL_FD is added by the launcher
   std::string cwd;                // empty: the host's
   StdioMode stdio = StdioMode::kChannelFd;
-  std::vector<int> cpus;          // affinity; empty: as inherited
+  std::vector<int> cpus;  // affinity; empty: as inherited
 };
 
 // Process half of a worker. `exit_fd` becomes readable when the process has ended (a pidfd).
@@ -68,9 +68,9 @@ struct Spawned {
 };
 struct SpawnFailed {
   WorkerKey key;
-  std::string step;   // "fork", "cwd", "exec", "keeper", … : what was refused
-  int error = 0;      // errno
-  std::string message;  // in words, complete: "cannot execute /usr/bin/nope: No such file or directory"
+  std::string step;        // "fork", "cwd", "exec", "keeper", … : what was refused
+  int error = 0;           // errno
+  std::string message;     // in words, complete: "cannot execute /usr/bin/nope: No such file or directory"
   bool permanent = false;  // trying again cannot help (ENOENT, EACCES of the program), unlike EAGAIN, EMFILE
 };
 struct ResourceUse {

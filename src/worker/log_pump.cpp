@@ -36,19 +36,13 @@ bool LogPump::pump(std::size_t budget, const std::function<void(std::string_view
     std::string_view rest(buffer.data(), read.bytes);
     while (!rest.empty()) {
       const std::size_t newline = rest.find('\n');
-      const std::size_t room = kMostLine - pending_.size();
-      const std::size_t take = std::min({newline, rest.size(), room});
-      const bool whole = take == newline || take == room;
-      if (whole && pending_.empty()) {
-        on_line(rest.substr(0, take));
-      } else {
-        pending_.append(rest.substr(0, take));
-        if (whole) {
-          on_line(pending_);
-          pending_.clear();
-        }
-      }
-      rest.remove_prefix(take + (take == newline ? 1 : 0));
+      const std::size_t take = std::min({newline, rest.size(), kMostLine - pending_.size()});
+      pending_.append(rest.substr(0, take));
+      rest.remove_prefix(take);
+      if (rest.empty()) break;  // a line at its limit is whole only when more than its newline follows
+      on_line(pending_);
+      pending_.clear();
+      if (rest.front() == '\n') rest.remove_prefix(1);
     }
   }
   return true;

@@ -1,0 +1,104 @@
+// `lair call`: one call on a worker that is started for it.
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "common.hpp"
+
+namespace lair::cli {
+
+namespace {
+
+struct CallArguments {
+  std::string command;
+  std::string json;
+  bool as_json = false;
+  bool pretty = false;
+};
+
+std::string read_all(std::istream& in, const std::string& name) {
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (in.bad()) throw UsageError("can't read " + name);
+  return text;
+}
+
+Json arguments_of(const CallArguments& call) {
+  if (call.json.empty()) return Json::array();  // fits keywords and positions alike
+
+  std::string text = call.json;
+  std::string what = "the arguments are";
+  if (text == "-") {
+    text = read_all(std::cin, "stdin");
+    what = "stdin is";
+  } else if (text.starts_with('@')) {
+    const std::string path = text.substr(1);
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw UsageError("can't open the arguments' file '" + path + "'; check the name after '@'");
+    text = read_all(file, path);
+    what = path + " is";
+  }
+  Json arguments = parse_json(text, what);
+  if (!arguments.is_object() && !arguments.is_array()) {
+    std::string wrapped = text.size() > 60 ? "…" : printable(text);
+    throw UsageError(what + " a JSON " + arguments.type_name() +
+                     ", but a call takes an object (keywords) or an array "
+                     "(positions). For one positional argument wrap it: '[" +
+                     wrapped + "]'");
+  }
+  return arguments;
+}
+
+Result<Json> call_once(const WorkerArguments& worker, const CallArguments& call, Json arguments) {
+  auto pool = Pool::create(pool_options(worker));
+  if (!pool) return std::move(pool).error();
+  if (auto ready = start_one(*pool); !ready) return std::move(ready).error();
+  auto result = pool->invoke({}, call.command, std::move(arguments));
+  // Before the pool ends: a worker that takes its time to die must not keep the user waiting.
+  if (result) {
+    const Json shown = call.as_json ? Json{{"result", *result}} : *result;
+    print(shown.dump(call.pretty ? 2 : -1, ' ', false, Json::error_handler_t::replace) + '\n');
+  }
+  return result;  // the pool ends here, and with it the log: an error's report comes below the worker's last words
+}
+
+int run(const WorkerArguments& worker, const CallArguments& call) {
+  Json arguments = arguments_of(call);
+  const Result<Json> result = call_once(worker, call, std::move(arguments));
+  if (result) return kOk;
+  if (call.as_json)
+    print(Json{{"error", to_json(result.error())}}.dump(call.pretty ? 2 : -1, ' ', false,
+                                                        Json::error_handler_t::replace) +
+          '\n');
+  report("call", result.error(), !worker.quiet);
+  return exit_status(result.error().kind);
+}
+
+}  // namespace
+
+void add_call(CLI::App& program, WorkerArguments& worker, int& status) {
+  auto call = std::make_shared<CallArguments>();
+  CLI::App* command = program.add_subcommand("call", "Calls one command of a worker and prints its result");
+  command->add_option("COMMAND", call->command, "The command's name: for --module, a function's")
+      ->required()
+      ->type_name("");
+  command
+      ->add_option("JSON", call->json, "Its arguments: {keywords} or [positions]; - is stdin, @FILE a file")
+      ->type_name("");
+  add_worker_options(*command, worker);
+  command->add_flag("--json", call->as_json, R"(Prints {"result": …} or {"error": {…}} on stdout)");
+  command->add_flag("--pretty", call->pretty, "Prints JSON on several lines");
+  command->footer(R"(A worker program's command line follows '--'.
+
+Examples:
+  lair call --module textstats count_words '["to be or not to be"]'
+  lair call --module tools/parse.py --timeout 5s parse @request.json
+  lair call ping -- python3 worker.py --mode pool-worker --worker-id {worker_id}
+
+The exit status tells the kinds of errors apart: docs/cli.md)");
+  command->callback([&worker, &status, call] { status = run(worker, *call); });
+}
+
+}  // namespace lair::cli

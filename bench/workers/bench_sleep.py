@@ -1,0 +1,22 @@
+"""Calls and starts that take a known time."""
+
+import os
+import time
+
+import lair_worker
+
+
+@lair_worker.on_start
+def warm_up():
+    time.sleep(float(os.environ.get("BENCH_WARM_UP", "0")))
+
+
+@lair_worker.command
+def nap(seconds: float):
+    time.sleep(seconds)
+
+
+@lair_worker.command
+def cpu_seconds() -> float:
+    """What this process has used so far, its start included."""
+    return time.process_time()

@@ -1,0 +1,281 @@
+"""A small protocol host in Python: starts a worker over real descriptors and talks to it frame by frame."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+PYTHON_DIR = Path(__file__).resolve().parents[2] / "python"
+# The workers' interpreter; the tests themselves need pytest and may run under another one.
+INTERPRETER = os.environ.get("LAIR_TEST_PYTHON", sys.executable)
+PATIENCE = 60.0  # seconds until a test gives up on what should happen at once, however busy the machine
+
+TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
+CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
+
+
+class Closed(Exception):
+    """The worker has closed its end of the channel."""
+
+
+def wait_until(condition, what: str, patience: float = PATIENCE):
+    """Polls until ``condition()`` is true, and gives its value back."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"in {patience} s never: {what}")
+        time.sleep(0.005)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def worker_environment(**changes) -> dict[str, str]:
+    """A worker's environment without anything that this process got from a pool of its own."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LAIR_")}
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        env.pop(name, None)
+    env["PYTHONPATH"] = str(PYTHON_DIR)
+    for name, value in changes.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = str(value)
+    return env
+
+
+class Log:
+    """What a worker writes to a descriptor, drained as it comes: a full pipe would block it."""
+
+    def __init__(self) -> None:
+        self.source, self.sink = os.pipe()
+        self._pieces: list[bytes] = []
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+
+    def start(self) -> None:
+        os.close(self.sink)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while True:
+            piece = os.read(self.source, 1 << 16)
+            if not piece:
+                os.close(self.source)
+                return
+            self._pieces.append(piece)
+
+    def now(self) -> str:
+        """What has come so far."""
+        return b"".join(self._pieces).decode("utf-8", "replace")
+
+    def all(self) -> str:
+        """Everything, once the worker has ended."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "somebody still holds the worker's log open"
+        return self.now()
+
+
+class Worker:
+    """A worker process, the host's end of its channel, and its logs."""
+
+    def __init__(self, argv, transport="channel", env=None, cwd=None, merged_log=False, preexec=None):
+        self.transport = transport
+        self._buffer = b""
+        self._ids = 0
+        self.generation = 7
+        self.stderr_log = Log()
+        self.stdout_log = self.stderr_log if merged_log or transport != "channel" else Log()
+        environment = worker_environment(**(env or {}))
+        if transport == "channel":
+            ours, theirs = socket.socketpair()
+            self._read_fd = self._write_fd = ours.detach()
+            environment["LAIR_CHANNEL_FD"] = str(theirs.fileno())
+            stdin, stdout, passed = subprocess.DEVNULL, self.stdout_log.sink, (theirs.fileno(),)
+            to_close = [theirs.detach()]
+        elif transport == "stdio-socket":
+            ours, theirs = socket.socketpair()
+            self._read_fd = self._write_fd = ours.detach()
+            stdin = stdout = theirs.detach()
+            passed, to_close = (), [stdin]
+        else:
+            stdin, self._write_fd = os.pipe()
+            self._read_fd, stdout = os.pipe()
+            passed, to_close = (), [stdin, stdout]
+        self.process = subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=self.stderr_log.sink,
+            env=environment,
+            cwd=cwd,
+            pass_fds=passed,
+            preexec_fn=preexec,
+        )
+        self.pid = self.process.pid
+        for fd in to_close:
+            os.close(fd)
+        for log in {self.stderr_log, self.stdout_log}:
+            log.start()
+
+    # --- bytes ----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._write_fd, data) :]
+
+    def send_bytes(self, payload: bytes) -> None:
+        self.write(struct.pack(">I", len(payload)) + payload)
+
+    def send(self, message) -> None:
+        self.send_bytes(json.dumps(message).encode())
+
+    def _read_exactly(self, count: int, patience: float) -> bytes:
+        deadline = time.monotonic() + patience
+        while len(self._buffer) < count:
+            ready, _, _ = select.select([self._read_fd], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"no reply within {patience} s; log:\n{self.stderr_log.now()}"
+            try:
+                piece = os.read(self._read_fd, 1 << 20)
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                raise Closed(f"the worker closed its channel; log:\n{self.stderr_log.now()}")
+            self._buffer += piece
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    def receive_bytes(self, patience: float = PATIENCE) -> bytes:
+        (length,) = struct.unpack(">I", self._read_exactly(4, patience))
+        return self._read_exactly(length, patience)
+
+    def receive(self, patience: float = PATIENCE):
+        return json.loads(self.receive_bytes(patience).decode("utf-8"), parse_constant=_refuse)
+
+    def assert_silent(self) -> None:
+        """Nothing more has come. For use where the worker has already done something later."""
+        ready, _, _ = select.select([self._read_fd], [], [], 0)
+        assert not ready and not self._buffer
+
+    # --- protocol 1 -----------------------------------------------------------------------------------
+
+    def handshake(self, offer=None, **args):
+        """Sends the first frame and gives the reply."""
+        args = {"initialization": True, "worker_id": "text-0-1", **args}
+        if offer is not None:
+            args["lair"] = offer
+        self.send({"id": 0, "command": "ping", "args": args, "timestamp": "2025-01-01T00:00:00Z"})
+        return self.receive()
+
+    def request(self, command: str, args=None, **more):
+        """One protocol 1 exchange."""
+        self._ids += 1
+        message = {"id": self._ids, "command": command, "timestamp": "2025-01-01T00:00:00Z", **more}
+        if args is not None:
+            message["args"] = args
+        self.send(message)
+        reply = self.receive()
+        assert reply["id"] == self._ids
+        return reply
+
+    # --- protocol 2 -----------------------------------------------------------------------------------
+
+    def offer(self, **changes):
+        offer = {
+            "version": 2,
+            "generation": self.generation,
+            "codecs": ["json"],
+            "features": [],
+            "max_frame": 64 << 20,
+        }
+        offer.update(changes)
+        return offer
+
+    def greet(self, **changes):
+        """The protocol 2 start up to READY; gives the handshake's result."""
+        reply = self.handshake(self.offer(**changes))
+        assert reply["success"], reply
+        assert self.receive() == [READY, 0, self.generation]
+        return reply["result"]
+
+    def send_call(self, command: str, args, **meta) -> int:
+        self._ids += 1
+        self.send([CALL, self._ids, self.generation, command, args, meta])
+        return self._ids
+
+    def reply_to(self, number: int):
+        reply = self.receive()
+        assert reply[1:3] == [number, self.generation], reply
+        return reply
+
+    def exchange(self, command: str, args, **meta):
+        """One protocol 2 exchange, as (kind, body)."""
+        reply = self.reply_to(self.send_call(command, args, **meta))
+        return reply[0], reply[3]
+
+    def call(self, command: str, *args, **keywords):
+        """The result of a call that must succeed."""
+        kind, body = self.exchange(command, keywords if keywords else list(args))
+        assert kind == RESULT, body
+        return body
+
+    def fail(self, command: str, *args, **keywords):
+        """The error of a call that must fail."""
+        kind, body = self.exchange(command, keywords if keywords else list(args))
+        assert kind == ERROR, body
+        return body
+
+    # --- the process ----------------------------------------------------------------------------------
+
+    def close_channel(self) -> None:
+        for fd in {self._read_fd, self._write_fd}:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def close_input(self) -> None:
+        """The worker sees EOF; its replies can still be read."""
+        if self._read_fd == self._write_fd:
+            with socket.socket(fileno=os.dup(self._write_fd)) as end:
+                end.shutdown(socket.SHUT_WR)
+        else:
+            os.close(self._write_fd)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """The exit status; negative for a signal."""
+        return self.process.wait(patience)
+
+    def expect_end(self, status: int = 0) -> str:
+        """Waits for the end; gives stderr."""
+        assert self.wait() == status, self.stderr_log.now()
+        return self.stderr_log.all()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self.close_channel()
+
+
+def _refuse(name: str):
+    raise AssertionError(f"{name} on the wire")

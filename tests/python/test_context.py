@@ -1,0 +1,126 @@
+"""context(): one call's own view of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+ABOUT = """
+    import lair_worker as lair, threading, time
+
+    @lair.command
+    def about():
+        c = lair.context()
+        return [c.worker_id, c.slot, c.generation, c.session_id, c.command, c.traceparent]
+
+    @lair.command
+    def times():
+        c = lair.context()
+        now = time.monotonic()
+        return [c.deadline - now, c.remaining(), c.deadline == c.deadline]
+
+    @lair.command
+    def kept():
+        global last
+        first, last = globals().get("last"), lair.context()
+        return first and [first.session_id, first.command, first is last]
+
+    @lair.command
+    def in_thread():
+        seen = []
+        def look():
+            try:
+                seen.append(lair.context().command)
+            except LookupError as error:
+                seen.append(str(error))
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    @lair.command
+    def copied():
+        import contextvars
+        return contextvars.copy_context().run(lambda: lair.context().command)
+
+    @lair.command
+    def repeated(): return repr(lair.context())
+
+    @lair.on_start
+    def outside():
+        global error
+        try:
+            lair.context()
+        except LookupError as found:
+            error = str(found)
+
+    @lair.on_stop
+    def afterwards():
+        try:
+            print(lair.context())
+        except LookupError as found:
+            print("outside:", found)
+
+    @lair.command
+    def outside_error(): return error
+
+    @lair.command
+    def assigning(): lair.context().worker_id = "x"
+"""
+
+
+def test_it_knows_the_worker(greeted):
+    worker = greeted(ABOUT, env={"LAIR_WORKER_ID": "w", "LAIR_SLOT": "3", "LAIR_GENERATION": "1"})
+    assert worker.call("about") == ["text-0-1", 3, worker.generation, None, "about", None]
+
+
+def test_environment_and_defaults_without_a_handshake(start):
+    worker = start(ABOUT, env={"LAIR_WORKER_ID": "w", "LAIR_SLOT": "3", "LAIR_GENERATION": "1"})
+    assert worker.request("about")["result"] == ["w", 3, 1, None, "about", None]
+    assert start(ABOUT).request("about")["result"] == [None, None, None, None, "about", None]
+    odd = start(ABOUT, env={"LAIR_SLOT": "x", "LAIR_GENERATION": "-1"})
+    assert odd.request("about")["result"][1:3] == [None, None]
+
+
+def test_deadline_and_remaining_agree(greeted):
+    left, remaining, same = greeted(ABOUT).exchange("times", [], ms=60_000)[1]
+    assert 30 < remaining <= left <= 60 and same is True
+
+
+@pytest.mark.parametrize("ms", ["soon", None, []])
+def test_a_deadline_that_is_no_number_is_none(greeted, ms):
+    assert greeted(ABOUT).exchange("times", [], ms=ms)[1]["type"] == "TypeError"
+
+
+def test_a_kept_context_stays_with_its_call(greeted):
+    worker = greeted(ABOUT)
+    worker.exchange("kept", [], session="first")
+    assert worker.exchange("kept", [], session="second")[1] == ["first", "kept", False]
+
+
+def test_there_is_none_outside_a_command(greeted):
+    worker = greeted(ABOUT)
+    assert "no command is running" in worker.call("outside_error")
+    assert "no command is running" in worker.call("in_thread") or worker.call("in_thread") == "in_thread"
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_there_is_none_after_a_command(start, protocol):
+    worker = start(ABOUT)
+    if protocol == 2:
+        worker.greet()
+        worker.call("about")
+    else:
+        worker.request("about")
+    worker.close_channel()
+    assert worker.wait() == 0
+    assert worker.stdout_log.all().startswith("outside: ")
+
+
+def test_it_follows_a_copied_context(greeted):
+    assert greeted(ABOUT).call("copied") == "copied"
+
+
+def test_it_is_read_only_and_printable(greeted):
+    worker = greeted(ABOUT)
+    assert worker.fail("assigning")["type"] == "AttributeError"
+    assert "repeated" in worker.call("repeated")

@@ -1,0 +1,177 @@
+"""The first frame, from every kind of host, and what follows it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from host import INTERPRETER, READY, RESULT
+
+PLAIN = "def echo(value): return value"
+NOTED = """
+    import lair_worker as lair, os
+    @lair.on_start
+    def warm():
+        open("started", "w").close()
+    @lair.command
+    def started():
+        return os.path.exists("started")
+"""
+
+
+def test_an_offer_leads_to_protocol_2(start, transport):
+    worker = start(PLAIN, transport=transport)
+    reply = worker.handshake(worker.offer())
+    assert reply["id"] == 0 and reply["success"] is True
+    result = reply["result"]
+    assert result["status"] == "ok" and result["worker_id"] == "text-0-1" and result["pid"] == worker.pid
+    assert result["python"].startswith("3.") and result["uptime"] >= 0
+    lair = result["lair"]
+    assert lair["version"] == 2 and lair["codec"] == "json" and lair["concurrency"] == 1
+    assert lair["max_frame"] == 64 << 20 and lair["sdk"] == "0.1.0"
+    assert os.path.isabs(lair["executable"])
+    assert [command["name"] for command in lair["commands"]] == ["echo"]
+    assert worker.receive() == [READY, 0, worker.generation]
+    assert worker.call("echo", {"a": [1, None]}) == {"a": [1, None]}
+
+
+def test_no_offer_leads_to_protocol_1(start, transport):
+    worker = start(PLAIN, transport=transport)
+    reply = worker.handshake()
+    assert reply["success"] is True and reply["result"]["status"] == "ok"
+    assert reply["result"]["worker_id"] == "text-0-1"
+    assert "lair" not in reply["result"]
+    assert worker.request("echo", {"value": 3})["result"] == 3
+
+
+def test_a_foreign_host_may_leave_the_handshake_out(start, transport):
+    worker = start(NOTED, transport=transport)
+    assert worker.request("started")["result"] is True  # on_start ran before the first command
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 1},
+        {"version": "2"},
+        {"codecs": ["msgpack"]},
+        {"codecs": "json"},
+        {"generation": None},
+    ],
+)
+def test_an_offer_that_cannot_be_taken_up_leads_to_protocol_1(start, change):
+    worker = start()
+    reply = worker.handshake(worker.offer(**change))
+    assert reply["success"] is True and "lair" not in reply["result"]
+    assert worker.request("echo", {"value": 3})["result"] == 3
+
+
+@pytest.mark.parametrize("offer", [None, [], 2, "2"])
+def test_an_offer_of_another_type_leads_to_protocol_1(start, offer):
+    worker = start()
+    worker.send({"id": 0, "command": "ping", "args": {"lair": offer}})
+    assert "lair" not in worker.receive()["result"]
+    assert worker.request("echo", {"value": 3})["result"] == 3
+
+
+def test_a_later_version_is_answered_with_ours(start):
+    worker = start()
+    reply = worker.handshake(worker.offer(version=3, codecs=["cbor", "json"], features=["teleport"], more=1))
+    assert reply["result"]["lair"]["version"] == 2
+
+
+def test_on_start_comes_after_the_reply_in_protocol_2(start):
+    worker = start(
+        """
+        import lair_worker as lair, os
+        @lair.on_start
+        def wait():
+            os.read(os.open("gate", os.O_RDONLY), 1)
+        @lair.command
+        def f(): return 1
+        """
+    )
+    os.mkfifo(os.path.join(f"/proc/{worker.pid}/cwd", "gate"))
+    assert worker.handshake(worker.offer())["success"]
+    worker.assert_silent()  # on_start waits at the gate
+    with open(f"/proc/{worker.pid}/cwd/gate", "w") as gate:
+        gate.write("x")
+    assert worker.receive() == [READY, 0, worker.generation]
+
+
+def test_on_start_comes_before_the_reply_in_protocol_1(start, tmp_path):
+    worker = start(NOTED)
+    assert worker.handshake()["success"]
+    assert (tmp_path / "started").exists()
+
+
+def test_start_hooks_run_in_order_and_once(greeted):
+    worker = greeted(
+        """
+        import lair_worker as lair
+        seen = []
+        @lair.on_start
+        def first(): seen.append(1)
+        @lair.on_start
+        def second(): seen.append(2)
+        @lair.command
+        def order(): return seen
+        """
+    )
+    assert worker.call("order") == [1, 2]
+
+
+def test_a_user_ping_does_not_answer_the_handshake(start):
+    worker = start("def ping(): return {'status': 'mine'}")
+    assert worker.handshake()["result"]["status"] == "ok"
+    assert worker.request("ping")["result"] == {"status": "mine"}
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_serve_in_a_script_tolerates_other_arguments(start, script):
+    source = """
+        import lair_worker as lair
+        @lair.command
+        def who(): return lair.context().worker_id
+        if __name__ == "__main__":
+            lair.serve()
+    """
+    tail = ["--mode", "pool-worker", "--worker-id=w9"]
+    argv = ["mod.py", "-x", *tail, "--colour", "red"] if script else ["-m", "lair_worker", *tail, "mod"]
+    worker = start(source, argv=argv)
+    assert worker.request("who")["result"] == "w9"
+    assert worker.request("ping")["result"]["mode"] == "pool-worker"
+
+
+def test_mode_says_who_runs_it(start):
+    assert start(transport="stdio-pipe").request("ping")["result"]["mode"] == "standalone"
+    assert start(transport="channel").request("ping")["result"]["mode"] == "pool-worker"
+    pooled = start(transport="stdio-pipe", env={"LAIR_POOL": "text"})
+    assert pooled.request("ping")["result"]["mode"] == "pool-worker"
+
+
+def test_bad_first_frames_are_answered_and_the_next_one_counts(start):
+    worker = start()
+    for frame in (b"", b"{", b"[]", b'{"id": "x", "command": "echo"}'):
+        worker.send_bytes(frame)
+        reply = worker.receive()
+        assert reply["id"] is None and reply["success"] is False
+    worker.greet()
+    assert worker.call("echo", 1) == 1
+
+
+def test_the_interpreter_can_be_told_from_the_reply(start):
+    worker = start()
+    executable = worker.greet()["lair"]["executable"]
+    assert os.path.realpath(executable) == os.path.realpath(INTERPRETER)
+
+
+def test_stdio_and_channel_give_the_same_replies(start):
+    replies = []
+    for transport in ("channel", "stdio-socket", "stdio-pipe"):
+        worker = start("def f(a, b=2): 'Adds.'; return a + b", transport=transport)
+        announced = worker.greet()["lair"]["commands"]
+        replies.append((announced, worker.exchange("f", [1]), worker.exchange("f", {"c": 1})))
+    assert replies[0] == replies[1] == replies[2]
+    assert replies[0][1] == (RESULT, 3)

@@ -1,0 +1,160 @@
+"""Other interpreters, where they are installed: the ones that work, and the ones that are too old."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from host import PYTHON_DIR, worker_environment
+
+PACKAGE = PYTHON_DIR / "lair_worker"
+SUPPORTED = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
+TOO_OLD = ["2.7", "3.6", "3.7", "3.8"]
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}  # the oldest know no folder for it but the source tree
+
+
+@lru_cache(maxsize=32)
+def interpreter(version: str) -> str:
+    """A real interpreter of that version, on PATH or in pyenv; the test is skipped without one."""
+    candidates = [shutil.which(f"python{version}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates += sorted(pyenv.glob(f"{version}.*/bin/python"))
+    for candidate in filter(None, candidates):
+        program = "import sys; print('%d.%d ' % sys.version_info[:2] + sys.executable)"
+        done = subprocess.run([str(candidate), "-c", program], capture_output=True, text=True)
+        found, _, path = done.stdout.strip().partition(" ")
+        if done.returncode == 0 and found == version:
+            return path
+    pytest.skip(f"no Python {version} here")
+
+
+SOURCE = """
+    from __future__ import annotations
+    import typing
+    import lair_worker as lair
+
+    @lair.on_start
+    def warm(): print("warm")
+
+    @lair.command
+    def pair(a: int, b: typing.Optional[str] = None, *, c=1.5) -> list:
+        "Pairs."
+        return [a, b, c]
+
+    @lair.command
+    def boom(): raise ValueError("x")
+    @lair.command
+    def nan(): return {"a": [float("nan")]}
+    @lair.command
+    def about(): return lair.context().session_id
+    @lair.command
+    def endless(): return endless()
+"""
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_a_supported_python_serves(start, transport, version):
+    worker = start(SOURCE, transport=transport, python=interpreter(version))
+    result = worker.greet()
+    assert result["python"].startswith(version + ".")
+    pair = result["lair"]["commands"][0]
+    assert pair["doc"] == "Pairs." and [each.get("annotation") for each in pair["params"]] == [
+        "int",
+        "typing.Optional[str]",
+        None,
+    ]
+    assert worker.call("pair", a=1, b="é", c=2) == [1, "é", 2]
+    assert worker.fail("pair")["kind"] == "invalid_argument"
+    assert worker.fail("boom")["type"] == "ValueError"
+    assert "result.a[0] is NaN" in worker.fail("nan")["message"]
+    assert worker.fail("endless")["type"] == "RecursionError"
+    assert worker.exchange("about", [], session="s")[1] == "s"
+    worker.close_channel()
+    assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("version", TOO_OLD)
+@pytest.mark.parametrize("how", ["module", "script"])
+def test_a_python_that_is_too_old_says_so_on_the_channel(start, version, how):
+    source = "import lair_worker as lair\ndef f(): pass\nlair.serve()\n"
+    worker = start(source, script=how == "script", python=interpreter(version), env=NO_BYTECODE)
+    reply = worker.handshake(worker.offer())
+    assert reply["id"] == 0 and reply["success"] is False
+    assert reply["stage"] == "environment" and reply["permanent"] is True
+    assert "3.9 or newer" in reply["error"] and version in reply["error"]
+    assert "3.9 or newer" in worker.expect_end(1)
+
+
+@pytest.mark.parametrize("version", TOO_OLD[1:])
+@pytest.mark.parametrize("transport", ["stdio-socket", "stdio-pipe"])
+def test_a_python_that_is_too_old_says_so_on_stdio(start, version, transport):
+    worker = start("def f(): pass", transport=transport, python=interpreter(version), env=NO_BYTECODE)
+    assert "3.9 or newer" in worker.request("f")["error"]
+    assert "3.9 or newer" in worker.expect_end(1)
+
+
+@pytest.mark.parametrize("version", TOO_OLD)
+def test_a_library_import_on_an_old_python_is_an_import_error(version):
+    program = "try:\n    import lair_worker\nexcept ImportError as error:\n    print(error)\n"
+    command = [interpreter(version), "-c", program]
+    done = subprocess.run(
+        command,
+        env=worker_environment(**NO_BYTECODE),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "3.9 or newer" in done.stdout
+
+
+def test_files_that_old_pythons_read_keep_to_old_syntax():
+    """The check behind the tests above, for machines without those interpreters."""
+    for name in ("__init__.py", "_too_old.py"):
+        source = (PACKAGE / name).read_text()
+        tree = ast.parse(source, feature_version=(3, 4))
+        for node in ast.walk(tree):
+            assert not isinstance(
+                node, (ast.JoinedStr, ast.AnnAssign, ast.AsyncFunctionDef, ast.NamedExpr)
+            ), name
+            if isinstance(node, ast.FunctionDef):
+                assert node.returns is None and not node.args.kwonlyargs and not node.args.posonlyargs, name
+        assert "from __future__" not in source and not re.search(r"[^\x00-\x7f]", source), name
+
+
+def test_nothing_newer_than_python_39_is_used():
+    for path in PACKAGE.glob("*.py"):
+        tree = ast.parse(path.read_text(), feature_version=(3, 9))
+        assert not any(type(node).__name__ in ("Match", "TryStar") for node in ast.walk(tree)), path.name
+
+
+def test_only_the_standard_library_is_imported():
+    import sys
+
+    allowed = set(sys.stdlib_module_names) | {"lair_worker", "annotationlib"}
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                assert name.partition(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+def test_files_tell_one_story():
+    for path in PACKAGE.glob("*.py"):
+        assert len(path.read_text().splitlines()) < 400, path.name
+
+
+def test_the_version_is_the_packages():
+    text = (PYTHON_DIR / "pyproject.toml").read_text()
+    version = re.search(r'^version = "(.*)"$', text, re.M).group(1)
+    assert f'__version__ = "{version}"' in (PACKAGE / "__init__.py").read_text()

@@ -1,0 +1,172 @@
+// The handshake: what is offered, and how every possible answer is understood.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "wire/handshake.hpp"
+
+namespace lair::wire {
+namespace {
+
+using testing::HasSubstr;
+
+Json good_reply() {
+  return Json::parse(R"({"id": 0, "success": true, "timestamp": "t", "result": {
+      "status": "ok", "worker_id": "text-0-1", "python": "3.11.2", "pid": 4711,
+      "lair": {"version": 2, "codec": "json", "max_frame": 1048576, "concurrency": 1, "sdk": "0.1.0",
+               "commands": [{"name": "count", "kind": "call", "doc": "Counts.",
+                             "params": [{"name": "text", "kind": "positional_or_keyword", "required": true}]},
+                            {"name": "other"}]}}})");
+}
+
+Announcement announced(const Json& reply) {
+  auto decoded = decode_handshake(reply.dump());
+  if (auto* malformed = std::get_if<Malformed>(&decoded)) ADD_FAILURE() << malformed->problem;
+  if (auto* failed = std::get_if<StartError>(&decoded)) ADD_FAILURE() << failed->message;
+  auto* announcement = std::get_if<Announcement>(&decoded);
+  return announcement != nullptr ? *announcement : Announcement{};
+}
+
+std::string malformed(std::string_view payload) {
+  const auto decoded = decode_handshake(payload);
+  const auto* bad = std::get_if<Malformed>(&decoded);
+  EXPECT_NE(bad, nullptr) << payload;
+  return bad != nullptr ? bad->problem : "";
+}
+
+StartError failed(const Json& reply) {
+  const auto decoded = decode_handshake(reply.dump());
+  const auto* error = std::get_if<StartError>(&decoded);
+  EXPECT_NE(error, nullptr) << reply;
+  return error != nullptr ? *error : StartError{};
+}
+
+TEST(Offer, SaysWhatTheProtocolAsksFor) {
+  const Json offer =
+      Json::parse(encode_offer({.worker_id = "text-0-7", .generation = 7, .max_frame = 65536}));
+  EXPECT_EQ(offer["id"], 0);
+  EXPECT_EQ(offer["command"], "ping");
+  EXPECT_TRUE(std::regex_match(offer["timestamp"].get<std::string>(),
+                               std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)")));
+  EXPECT_EQ(offer["args"], Json::parse(R"({"initialization": true, "worker_id": "text-0-7", "lair": {
+      "version": 2, "generation": 7, "codecs": ["json"], "features": [], "max_frame": 65536}})"));
+}
+
+TEST(Handshake, AProtocolTwoWorkerAnnouncesItself) {
+  const Announcement worker = announced(good_reply());
+  EXPECT_EQ(worker.protocol, Protocol::kTwo);
+  EXPECT_EQ(worker.concurrency, 1u);
+  EXPECT_EQ(worker.max_frame, 1048576u);
+  EXPECT_EQ(worker.python, "3.11.2");
+  ASSERT_EQ(worker.commands.size(), 2u);
+  EXPECT_EQ(worker.commands[0].name, "count");
+  EXPECT_EQ(worker.commands[0].doc, "Counts.");
+  EXPECT_EQ(worker.commands[0].params[0]["name"], "text");
+  EXPECT_EQ(worker.commands[1].params, Json::array());
+}
+
+TEST(Handshake, AProtocolTwoWorkerKnowsWhatItAnnouncedAndTheStandardCommands) {
+  const Announcement worker = announced(good_reply());
+  EXPECT_TRUE(worker.knows("count"));
+  EXPECT_FALSE(worker.knows("Count"));
+  EXPECT_FALSE(worker.knows(""));
+  for (const char* name : {"ping", "get_stats", "cleanup", "cleanup_session", "reset_state", "shutdown"}) {
+    EXPECT_TRUE(worker.knows(name)) << name;
+  }
+}
+
+TEST(Handshake, AnyOtherSuccessIsAProtocolOneWorkerThatMayKnowAnything) {
+  for (const char* reply :
+       {R"({"id": 0, "success": true, "result": {"status": "ok"}})",
+        R"({"id": 0, "success": true, "result": {"pong": 1}})",
+        R"({"id": 0, "success": true, "result": "pong"})", R"({"id": 0, "success": true, "result": null})",
+        R"({"id": 0, "success": true})"}) {
+    const Announcement worker = announced(Json::parse(reply));
+    EXPECT_EQ(worker.protocol, Protocol::kOne) << reply;
+    EXPECT_TRUE(worker.knows("whatever"));
+  }
+}
+
+TEST(Handshake, AStatusOtherThanOkIsAFailedStart) {
+  const StartError error =
+      failed(Json::parse(R"({"id": 0, "success": true, "result": {"status": "loading"}})"));
+  EXPECT_EQ(error.stage, "handshake");
+  EXPECT_FALSE(error.permanent);
+  EXPECT_THAT(error.message, HasSubstr("loading"));
+}
+
+TEST(Handshake, AFailedStartIsToldWithItsStageAndWhetherItIsForGood) {
+  const StartError error =
+      failed(Json::parse(R"({"id": 0, "success": false, "error": "No module named 'nope'",
+      "error_type": "ModuleNotFoundError", "traceback": "Traceback…", "stage": "environment", "permanent": true})"));
+  EXPECT_EQ(error.stage, "environment");
+  EXPECT_TRUE(error.permanent);
+  EXPECT_EQ(error.type, "ModuleNotFoundError");
+  EXPECT_EQ(error.message, "No module named 'nope'");
+  EXPECT_EQ(error.traceback, "Traceback…");
+}
+
+TEST(Handshake, AFailureThatSaysLittleIsStillAFailure) {
+  const StartError error = failed(Json::parse(R"({"id": 0, "success": false})"));
+  EXPECT_EQ(error.stage, "handshake");
+  EXPECT_FALSE(error.permanent);
+  EXPECT_EQ(failed(Json::parse(R"({"id": 0, "success": false, "error": {"code": 3}})")).message,
+            R"({"code":3})");
+  EXPECT_FALSE(failed(Json::parse(R"({"id": 0, "success": false, "permanent": "yes"})")).permanent);
+}
+
+TEST(Handshake, WhatIsNoReplyToItIsNamed) {
+  EXPECT_THAT(malformed("hello\n"), HasSubstr("not JSON"));
+  EXPECT_THAT(malformed("hello\n"), HasSubstr("hello\\n")) << "and shown";
+  EXPECT_THAT(malformed(""), HasSubstr("not JSON"));
+  EXPECT_THAT(malformed("[1]"), HasSubstr("not an object"));
+  EXPECT_THAT(malformed(R"({"success": true})"), HasSubstr("id is not 0"));
+  EXPECT_THAT(malformed(R"({"id": 1, "success": true})"), HasSubstr("id is not 0"));
+  EXPECT_THAT(malformed(R"({"id": "0", "success": true})"), HasSubstr("id is not 0"));
+  EXPECT_THAT(malformed(R"({"id": false, "success": true})"), HasSubstr("id is not 0"));
+  EXPECT_THAT(malformed(R"({"id": 0})"), HasSubstr("success"));
+  EXPECT_THAT(malformed(R"({"id": 0, "success": 1})"), HasSubstr("success"));
+}
+
+TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
+  const auto with = [](const char* key, const Json& value) {
+    Json reply = good_reply();
+    reply["result"]["lair"][key] = value;
+    return malformed(reply.dump());
+  };
+  EXPECT_THAT(with("version", 3), HasSubstr("version 3"));
+  EXPECT_THAT(with("version", "2"), HasSubstr("version"));
+  EXPECT_THAT(with("codec", "msgpack"), HasSubstr("msgpack"));
+  EXPECT_THAT(with("concurrency", 4), HasSubstr("concurrency of 4"));
+  EXPECT_THAT(with("concurrency", 0), HasSubstr("concurrency"));
+  EXPECT_THAT(with("commands", "count"), HasSubstr("commands is not an array"));
+  EXPECT_THAT(with("commands", {1}), HasSubstr("no name"));
+  EXPECT_THAT(with("commands", {{{"doc", "nameless"}}}), HasSubstr("no name"));
+  EXPECT_THAT(with("commands", {{{"name", "f"}, {"params", 3}}}), HasSubstr("params of command f"));
+
+  Json reply = good_reply();
+  reply["result"]["lair"].erase("version");
+  EXPECT_THAT(malformed(reply.dump()), HasSubstr("version"));
+  reply["result"]["lair"] = 2;
+  EXPECT_THAT(malformed(reply.dump()), HasSubstr("not an object"));
+}
+
+TEST(Handshake, AFrameLimitThatAllowsNoCallIsNamed) {
+  for (const Json& limit : {Json(0), Json(-1), Json("big")}) {
+    Json reply = good_reply();
+    reply["result"]["lair"]["max_frame"] = limit;
+    EXPECT_THAT(malformed(reply.dump()), HasSubstr("max_frame")) << limit;
+  }
+}
+
+TEST(Handshake, DeepNestingInAReplyIsMalformedAndNoCrash) {
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  (void)decode_handshake(R"({"id": )" + deep + "}");
+  (void)decode_handshake(R"({"id": 0, "success": false, "error": )" + deep + "}");
+  (void)decode_handshake(R"({"id": 0, "success": true, "result": {"status": )" + deep + "}}");
+  (void)decode_handshake(R"({"id": 0, "success": true, "result": {"lair": {"version": )" + deep + "}}}");
+}
+
+}  // namespace
+}  // namespace lair::wire

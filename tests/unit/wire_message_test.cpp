@@ -1,0 +1,255 @@
+// Calls and replies in both protocols; every malformed shape is named.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "wire/frame.hpp"
+#include "wire/message.hpp"
+
+namespace lair::wire {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+constexpr CallHeader kOne{.protocol = Protocol::kOne, .id = 5, .generation = 9, .command = "count"};
+constexpr CallHeader kTwo{.protocol = Protocol::kTwo, .id = 5, .generation = 9, .command = "count"};
+
+// The payload of a call, after checking its frame's header.
+Json payload_of(const CallFrame& frame) {
+  const std::string whole = frame.head + std::string(frame.arguments) + frame.tail;
+  EXPECT_EQ(whole.size(), frame.size());
+  EXPECT_EQ(whole.size() - kHeaderBytes, frame.payload_size());
+  const auto header = frame_header(frame.payload_size());
+  EXPECT_EQ(whole.substr(0, kHeaderBytes), std::string(header.data(), header.size()));
+  return Json::parse(whole.substr(kHeaderBytes));
+}
+
+std::string malformed(const CallHeader& header, std::string_view payload) {
+  const Reply reply = decode_reply(header, payload);
+  const auto* bad = std::get_if<Malformed>(&reply);
+  EXPECT_NE(bad, nullptr) << payload;
+  return bad != nullptr ? bad->problem : "";
+}
+Raised raised(const CallHeader& header, std::string_view payload) {
+  const Reply reply = decode_reply(header, payload);
+  const auto* error = std::get_if<Raised>(&reply);
+  EXPECT_NE(error, nullptr) << payload;
+  return error != nullptr ? *error : Raised{};
+}
+Json value(const CallHeader& header, std::string_view payload) {
+  const Reply reply = decode_reply(header, payload);
+  const auto* good = std::get_if<Value>(&reply);
+  EXPECT_NE(good, nullptr) << payload;
+  return good != nullptr ? good->value : Json("(none)");
+}
+
+// --- Out --------------------------------------------------------------------------------------------
+
+TEST(EncodeCall, ProtocolTwoIsAnArray) {
+  EXPECT_EQ(payload_of(encode_call(kTwo, R"([1,"a"])")), Json::parse(R"([1, 5, 9, "count", [1, "a"], {}])"));
+}
+
+TEST(EncodeCall, ProtocolTwoCarriesTheRemainingMillisecondsRoundedDown) {
+  CallHeader header = kTwo;
+  header.remaining = 1999us;
+  EXPECT_EQ(payload_of(encode_call(header, "{}"))[5], Json({{"ms", 1}}));
+  header.remaining = 0ns;
+  EXPECT_EQ(payload_of(encode_call(header, "{}"))[5], Json({{"ms", 0}}));
+}
+
+TEST(EncodeCall, ProtocolOneIsAnObjectWithATimestamp) {
+  const Json call = payload_of(encode_call(kOne, R"({"text":"a"})"));
+  EXPECT_EQ(call["id"], 5);
+  EXPECT_EQ(call["command"], "count");
+  EXPECT_EQ(call["args"], Json({{"text", "a"}}));
+  EXPECT_TRUE(call["timestamp"].is_string());
+}
+
+TEST(EncodeCall, ACommandsNameIsEscapedSoThatItStaysOneString) {
+  for (const std::string name : {"a\"b", "a\\b", "a\nb", "a\",{}]", "\x01", "\x7f", "žluť", ""}) {
+    for (CallHeader header : {kOne, kTwo}) {
+      header.command = name;
+      const Json call = payload_of(encode_call(header, "{}"));
+      EXPECT_EQ(header.protocol == Protocol::kOne ? call["command"] : call[3], name);
+    }
+  }
+}
+
+TEST(EncodeCall, ACommandsNameThatIsNotUtf8StillMakesValidJson) {
+  for (CallHeader header : {kOne, kTwo}) {
+    header.command = "a\xff";
+    (void)payload_of(encode_call(header, "{}"));
+  }
+}
+
+TEST(EncodeCall, LargeNumbersAreWrittenInFull) {
+  CallHeader header = kTwo;
+  header.id = ~std::uint64_t{0};
+  header.generation = ~std::uint64_t{0} - 1;
+  const Json call = payload_of(encode_call(header, "{}"));
+  EXPECT_EQ(call[1].get<std::uint64_t>(), header.id);
+  EXPECT_EQ(call[2].get<std::uint64_t>(), header.generation);
+}
+
+TEST(EncodeCall, ArgumentsAreNotCopied) {
+  const std::string arguments = "[1]";
+  EXPECT_EQ(encode_call(kTwo, arguments).arguments.data(), arguments.data());
+}
+
+TEST(EncodeShutdown, IsAWholeFrameInEitherProtocol) {
+  const std::string two = encode_shutdown(Protocol::kTwo, 3, 9);
+  EXPECT_EQ(Json::parse(two.substr(kHeaderBytes)), Json::parse("[5, 0, 9]"));
+  const std::string one = encode_shutdown(Protocol::kOne, 3, 9);
+  EXPECT_EQ(Json::parse(one.substr(kHeaderBytes))["command"], "shutdown");
+  EXPECT_EQ(Json::parse(one.substr(kHeaderBytes))["id"], 3);
+  for (const std::string& frame : {one, two}) {
+    const auto header = frame_header(frame.size() - kHeaderBytes);
+    EXPECT_EQ(frame.substr(0, kHeaderBytes), std::string(header.data(), header.size()));
+  }
+}
+
+// --- In, protocol 2 ---------------------------------------------------------------------------------
+
+TEST(ReplyTwo, AResultIsItsValue) {
+  EXPECT_EQ(value(kTwo, R"([2, 5, 9, {"a": [1]}])"), Json::parse(R"({"a": [1]})"));
+  EXPECT_EQ(value(kTwo, "[2, 5, 9, null]"), Json());
+  EXPECT_EQ(value(kTwo, R"([2, 5, 9, 1, "extra", {}])"), 1) << "trailing elements are ignored";
+}
+
+TEST(ReplyTwo, AnErrorCarriesTheException) {
+  const Raised error = raised(
+      kTwo, R"([3, 5, 9, {"type": "ValueError", "message": "bad", "traceback": "T", "kind": "remote"}])");
+  EXPECT_EQ(error.kind, Raised::Kind::kRemote);
+  EXPECT_EQ(error.type, "ValueError");
+  EXPECT_EQ(error.message, "bad");
+  EXPECT_EQ(error.traceback, "T");
+}
+
+TEST(ReplyTwo, TheKindsOfErrorAreToldApart) {
+  const auto kind = [](const std::string& name) {
+    return raised(kTwo, R"([3, 5, 9, {"kind": ")" + name + R"("}])").kind;
+  };
+  EXPECT_EQ(kind("unknown_command"), Raised::Kind::kUnknownCommand);
+  EXPECT_EQ(kind("invalid_argument"), Raised::Kind::kInvalidArgument);
+  EXPECT_EQ(kind("unencodable"), Raised::Kind::kUnencodable);
+  EXPECT_EQ(kind("something new"), Raised::Kind::kRemote) << "it may have run";
+}
+
+TEST(ReplyTwo, AnythingElseIsNamed) {
+  EXPECT_THAT(malformed(kTwo, "garbage"), HasSubstr("not JSON"));
+  EXPECT_THAT(malformed(kTwo, "garbage"), HasSubstr("garbage"));
+  EXPECT_THAT(malformed(kTwo, ""), HasSubstr("not JSON"));
+  EXPECT_THAT(malformed(kTwo, R"({"id": 5})"), HasSubstr("not a message"));
+  EXPECT_THAT(malformed(kTwo, "[]"), HasSubstr("not a message"));
+  EXPECT_THAT(malformed(kTwo, "[2, 5]"), HasSubstr("not a message"));
+  EXPECT_THAT(malformed(kTwo, R"(["2", 5, 9, 1])"), HasSubstr("not a message"));
+  EXPECT_THAT(malformed(kTwo, "[2.5, 5, 9, 1]"), HasSubstr("not a message"));
+  EXPECT_THAT(malformed(kTwo, "[2, 5, 9]"), HasSubstr("RESULT without a value"));
+  EXPECT_THAT(malformed(kTwo, "[3, 5, 9]"), HasSubstr("ERROR without its object"));
+  EXPECT_THAT(malformed(kTwo, R"([3, 5, 9, "oops"])"), HasSubstr("ERROR without its object"));
+  for (const char* kind : {"1", "4", "5", "6", "99", "-1", "0"}) {
+    EXPECT_THAT(malformed(kTwo, "[" + std::string(kind) + ", 5, 9, {}]"),
+                HasSubstr("kind " + std::string(kind)));
+  }
+}
+
+TEST(ReplyTwo, AnotherCallsReplyIsNeverTakenForThisOnes) {
+  EXPECT_THAT(malformed(kTwo, "[2, 4, 9, 1]"), HasSubstr("id 4 came while id 5"));
+  EXPECT_THAT(malformed(kTwo, "[2, 6, 9, 1]"), HasSubstr("id 6"));
+  EXPECT_THAT(malformed(kTwo, R"([2, "5", 9, 1])"), HasSubstr("id"));
+  EXPECT_THAT(malformed(kTwo, "[2, null, 9, 1]"), HasSubstr("id"));
+  EXPECT_THAT(malformed(kTwo, "[2, -5, 9, 1]"), HasSubstr("id -5"));
+  EXPECT_THAT(malformed(kTwo, "[2, 5, 8, 1]"), HasSubstr("generation 8 came while generation 9"));
+  EXPECT_THAT(malformed(kTwo, "[2, 18446744073709551621, 9, 1]"), HasSubstr("id")) << "5 + 2^64";
+}
+
+TEST(ReplyTwo, DeepNestingInPlaceOfAnIdIsMalformedAndNoCrash) {
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_NE(malformed(kTwo, "[2, " + deep + ", 9, 1]"), "");
+  EXPECT_NE(malformed(kOne, R"({"id": )" + deep + R"(, "success": true})"), "");
+}
+
+TEST(ReplyTwo, BabbleIsShownShortened) {
+  EXPECT_LT(malformed(kTwo, "\"" + std::string(1u << 20, 'A')).size(), 1000u);
+}
+
+// --- In, protocol 1 ---------------------------------------------------------------------------------
+
+TEST(ReplyOne, ASuccessIsItsResult) {
+  EXPECT_EQ(value(kOne, R"({"id": 5, "success": true, "result": [1], "timestamp": 3, "more": 1})"),
+            Json::array({1}));
+  EXPECT_EQ(value(kOne, R"({"id": 5, "success": true})"), Json()) << "no result is null";
+}
+
+TEST(ReplyOne, AnErrorCarriesWhatALairWorkerAdds) {
+  const Raised error = raised(
+      kOne, R"({"id": 5, "success": false, "error": "bad", "error_type": "ValueError", "traceback": "T"})");
+  EXPECT_EQ(error.kind, Raised::Kind::kRemote);
+  EXPECT_EQ(error.message, "bad");
+  EXPECT_EQ(error.type, "ValueError");
+  EXPECT_EQ(error.traceback, "T");
+}
+
+TEST(ReplyOne, AnErrorOfAnyShapeIsStillAnError) {
+  EXPECT_NE(raised(kOne, R"({"id": 5, "success": false})").message, "");
+  EXPECT_EQ(raised(kOne, R"({"id": 5, "success": false, "error": {"code": 1}})").message, R"({"code":1})");
+  EXPECT_EQ(raised(kOne, R"({"id": 5, "success": false, "error": "x", "error_type": 3})").type, "");
+}
+
+TEST(ReplyOne, ARefusalSaysThatTheCommandDidNotRun) {
+  EXPECT_EQ(
+      raised(kOne, R"({"id": 5, "success": false, "refused": true, "error": "Unknown command: count"})").kind,
+      Raised::Kind::kUnknownCommand);
+  EXPECT_EQ(raised(kOne, R"({"id": 5, "success": false, "refused": true, "error": "missing argument"})").kind,
+            Raised::Kind::kInvalidArgument);
+  EXPECT_EQ(raised(kOne, R"({"id": 5, "success": false, "error": "Unknown command: count"})").kind,
+            Raised::Kind::kRemote)
+      << "any program may say so after having run it";
+  EXPECT_EQ(raised(kOne, R"({"id": 5, "success": false, "refused": "true", "error": "x"})").kind,
+            Raised::Kind::kRemote);
+}
+
+TEST(ReplyOne, AnythingElseIsNamed) {
+  EXPECT_THAT(malformed(kOne, "print!\n"), HasSubstr("print!\\n"));
+  EXPECT_THAT(malformed(kOne, "[2, 5, 9, 1]"), HasSubstr("not an object"));
+  EXPECT_THAT(malformed(kOne, "5"), HasSubstr("not an object"));
+  EXPECT_THAT(malformed(kOne, R"({"success": true})"), HasSubstr("id null"));
+  EXPECT_THAT(malformed(kOne, R"({"id": 4, "success": true})"), HasSubstr("id 4 came while id 5"));
+  EXPECT_THAT(malformed(kOne, R"({"id": null, "success": false, "error": "not JSON"})"),
+              HasSubstr("id null"));
+  EXPECT_THAT(malformed(kOne, R"({"id": "5", "success": true})"), HasSubstr("id"));
+  EXPECT_THAT(malformed(kOne, R"({"id": 5})"), HasSubstr("success"));
+  EXPECT_THAT(malformed(kOne, R"({"id": 5, "success": "yes"})"), HasSubstr("success"));
+}
+
+// --- In, after the handshake ------------------------------------------------------------------------
+
+TEST(StartedUp, ReadyIsOfThisGeneration) {
+  EXPECT_TRUE(std::holds_alternative<StartedUp>(decode_started_up(9, "[4, 0, 9]")));
+  EXPECT_TRUE(std::holds_alternative<StartedUp>(decode_started_up(9, R"([4, 0, 9, "extra"])")));
+  for (const char* bad : {"[4, 0, 8]", "[4, 1, 9]", "[4, 0]", "[2, 0, 9, 1]", "[3, 0, 9]",
+                          R"([3, 0, 9, "x"])", "ready", "{}"}) {
+    EXPECT_TRUE(std::holds_alternative<Malformed>(decode_started_up(9, bad))) << bad;
+  }
+}
+
+TEST(StartedUp, AnErrorSaysItsStageAndWhetherItIsForGood) {
+  const auto decoded =
+      decode_started_up(9, R"([3, 0, 9, {"type": "OSError", "message": "no model", "traceback": "T",
+                                                         "kind": "start", "stage": "warm_up", "permanent": true}])");
+  const auto* error = std::get_if<StartError>(&decoded);
+  ASSERT_NE(error, nullptr);
+  EXPECT_EQ(error->stage, "warm_up");
+  EXPECT_TRUE(error->permanent);
+  EXPECT_EQ(error->type, "OSError");
+  EXPECT_EQ(error->message, "no model");
+  const auto terse = decode_started_up(9, "[3, 0, 9, {}]");
+  ASSERT_TRUE(std::holds_alternative<StartError>(terse));
+  EXPECT_EQ(std::get<StartError>(terse).stage, "warm_up");
+  EXPECT_FALSE(std::get<StartError>(terse).permanent);
+}
+
+}  // namespace
+}  // namespace lair::wire

@@ -1,0 +1,31 @@
+# What the machine must have. Sourced by ./dev; offline and instant when nothing is missing.
+
+build_packages=(cmake ninja-build g++ ccache pkg-config nlohmann-json3-dev libspdlog-dev libcli11-dev python3)
+test_packages=(libgtest-dev libgmock-dev python3-venv clang-tidy-14 clang-format-14 util-linux)
+fuzz_packages=(clang-14 libclang-rt-14-dev)
+
+# need_packages NAME...: installs those that dpkg does not know as installed.
+need_packages() {
+  local missing=() package
+  for package in "$@"; do
+    [[ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" == "install ok installed" ]] || missing+=("$package")
+  done
+  ((${#missing[@]} == 0)) && return
+  local as_root=()
+  if [[ $(id -u) != 0 ]]; then
+    command -v sudo >/dev/null || die "missing packages and no sudo; as root: apt-get install ${missing[*]}"
+    as_root=(sudo)
+  fi
+  # An explicit `|| return`: under `step`, set -e is off.
+  "${as_root[@]}" apt-get update -q || return
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+
+# The tools of the Python side, in .venv, from the system's Python; again only when the list has changed.
+need_venv() {
+  cmp -s tools/requirements.txt .venv/requirements.installed && return
+  rm -rf .venv
+  /usr/bin/python3 -m venv .venv || return
+  .venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements.txt || return
+  cp tools/requirements.txt .venv/requirements.installed
+}

@@ -68,7 +68,8 @@ class Host {
 
  private:
   void take_events() {
-    if (os::wait_for_io({.in_fd = launcher_->poll_fd()}, Deadline::after(test::kPatience)).timed_out) ::_exit(5);
+    if (os::wait_for_io({.in_fd = launcher_->poll_fd()}, Deadline::after(test::kPatience)).timed_out)
+      ::_exit(5);
     for (worker::LaunchEvent& event : launcher_->take_events()) {
       if (auto* spawned = std::get_if<Spawned>(&event)) {
         spawned_.push_back(std::move(*spawned));

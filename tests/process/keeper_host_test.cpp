@@ -120,8 +120,8 @@ TEST_F(KeeperHost, AKilledHostLeavesNothingAHundredTimes) {
     sweep_ms.push_back(std::chrono::duration<double, std::milli>(SteadyClock::now() - begin).count());
   }
   std::sort(sweep_ms.begin(), sweep_ms.end());
-  std::printf("host killed, all %zu gone: p50 %.1f ms, p90 %.1f ms, max %.1f ms\n", kFamily, sweep_ms[50], sweep_ms[90],
-              sweep_ms.back());
+  std::printf("host killed, all %zu gone: p50 %.1f ms, p90 %.1f ms, max %.1f ms\n", kFamily, sweep_ms[50],
+              sweep_ms[90], sweep_ms.back());
 }
 
 TEST_F(KeeperHost, AHostKilledWhileItsWorkersStartLeavesNothing) {

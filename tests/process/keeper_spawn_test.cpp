@@ -45,7 +45,8 @@ class KeeperSpawn : public test::LeakChecked {
   }
   ~KeeperSpawn() override { fs::remove_all(folder_); }
 
-  std::string script(const std::string& name, const std::string& text, fs::perms perms = fs::perms::owner_all) {
+  std::string script(const std::string& name, const std::string& text,
+                     fs::perms perms = fs::perms::owner_all) {
     const fs::path file = folder_ / name;
     std::ofstream(file) << text;
     fs::permissions(file, perms);
@@ -70,7 +71,8 @@ TEST_F(KeeperSpawn, AProgramRunsAndItsEndIsReported) {
   EXPECT_GT(spawned.process.pid, 0);
   EXPECT_EQ(read_all(spawned.pipes.stdout_log.get()), "out\n");
   EXPECT_EQ(read_all(spawned.pipes.stderr_log.get()), "err\n");
-  EXPECT_TRUE(os::wait_for_io({.exit_fd = spawned.process.exit_fd.get()}, Deadline::after(test::kPatience)).exited);
+  EXPECT_TRUE(
+      os::wait_for_io({.exit_fd = spawned.process.exit_fd.get()}, Deadline::after(test::kPatience)).exited);
   const Exited exited = keeper.expect<Exited>();
   EXPECT_EQ(exited.key, spawned.key);
   EXPECT_EQ(exited.status, (ExitStatus{.how = How::kExited, .code = 3}));
@@ -78,7 +80,8 @@ TEST_F(KeeperSpawn, AProgramRunsAndItsEndIsReported) {
 
 TEST_F(KeeperSpawn, ASignalledEndIsReportedAsSuch) {
   KeeperDriver keeper;
-  EXPECT_EQ(keeper.run(keeper.shell("kill -SEGV $$")).status, (ExitStatus{.how = How::kSignalled, .code = SIGSEGV}));
+  EXPECT_EQ(keeper.run(keeper.shell("kill -SEGV $$")).status,
+            (ExitStatus{.how = How::kSignalled, .code = SIGSEGV}));
 }
 
 TEST_F(KeeperSpawn, WhatItUsedIsReported) {
@@ -104,11 +107,13 @@ TEST_F(KeeperSpawn, RefusalsSayWhatWasRefusedAndWhetherItIsForGood) {
   EXPECT_TRUE(absent.permanent);
   EXPECT_NE(absent.message.find("/nowhere/nope: No such file"), std::string::npos) << absent.message;
 
-  const SpawnFailed plain = keeper.spawn_failing(keeper.request({script("plain", "x", fs::perms::owner_read)}));
+  const SpawnFailed plain =
+      keeper.spawn_failing(keeper.request({script("plain", "x", fs::perms::owner_read)}));
   EXPECT_EQ(plain.error, EACCES);
   EXPECT_TRUE(plain.permanent);
 
-  const SpawnFailed orphaned = keeper.spawn_failing(keeper.request({script("s", "#!/no/such/interpreter\n")}));
+  const SpawnFailed orphaned =
+      keeper.spawn_failing(keeper.request({script("s", "#!/no/such/interpreter\n")}));
   EXPECT_EQ(orphaned.error, ENOENT);
   EXPECT_NE(orphaned.message.find("interpreter"), std::string::npos) << orphaned.message;
 
@@ -130,7 +135,8 @@ TEST_F(KeeperSpawn, RefusalsSayWhatWasRefusedAndWhetherItIsForGood) {
 TEST_F(KeeperSpawn, AMegabyteOfEnvironmentArrives) {
   KeeperDriver keeper;
   auto request = keeper.shell("set | grep -c '^LAIR_BIG_'; echo ${#LAIR_BIG_15}");
-  for (int i = 0; i < 16; ++i) request.env.push_back("LAIR_BIG_" + std::to_string(i) + "=" + std::string(64 << 10, 'v'));
+  for (int i = 0; i < 16; ++i)
+    request.env.push_back("LAIR_BIG_" + std::to_string(i) + "=" + std::string(64 << 10, 'v'));
   const Spawned spawned = keeper.spawn(std::move(request));
   EXPECT_EQ(read_all(spawned.pipes.stdout_log.get()), "16\n65536\n");
   EXPECT_EQ(keeper.expect<Exited>().status.code, 0);
@@ -138,7 +144,8 @@ TEST_F(KeeperSpawn, AMegabyteOfEnvironmentArrives) {
 
 TEST_F(KeeperSpawn, ArgumentsAndEnvironmentArriveExactly) {
   KeeperDriver keeper;
-  auto request = keeper.request({"/bin/sh", "-c", "printf '%s|' \"$@\"; printf '%s' \"$EMPTY,$ODD\"", "sh", "", "a b", "\n", "é"});
+  auto request = keeper.request(
+      {"/bin/sh", "-c", "printf '%s|' \"$@\"; printf '%s' \"$EMPTY,$ODD\"", "sh", "", "a b", "\n", "é"});
   request.env = {"EMPTY=", "ODD==x="};
   const Spawned spawned = keeper.spawn(std::move(request));
   EXPECT_EQ(read_all(spawned.pipes.stdout_log.get()), "|a b|\n|é|,=x=");
@@ -158,13 +165,15 @@ TEST_F(KeeperSpawn, ItStartsInItsDirectoryAndARelativeProgramIsTakenFromThere) {
 TEST_F(KeeperSpawn, ItInheritsNothingButWhatItIsGiven) {
   KeeperDriver keeper;
   const os::Fd careless(::open("/dev/null", O_RDONLY));  // not CLOEXEC, as a host's own may be
-  for (const StdioMode mode : {StdioMode::kChannelFd, StdioMode::kStdioSocket, StdioMode::kStdioPipe, StdioMode::kNoChannel}) {
+  for (const StdioMode mode :
+       {StdioMode::kChannelFd, StdioMode::kStdioSocket, StdioMode::kStdioPipe, StdioMode::kNoChannel}) {
     auto request = keeper.request({std::string(LAIR_TEST_BIN_DIR) + "/keeper_family_main", "0"});
     request.stdio = mode;
     const Spawned spawned = keeper.spawn(request);
     // Looked at from here: a shell that looks sees what it looks with. Its loader may still have a library open.
-    const std::set<std::string> wanted =
-        mode == StdioMode::kChannelFd ? std::set<std::string>{"0", "1", "2", "3"} : std::set<std::string>{"0", "1", "2"};
+    const std::set<std::string> wanted = mode == StdioMode::kChannelFd
+                                             ? std::set<std::string>{"0", "1", "2", "3"}
+                                             : std::set<std::string>{"0", "1", "2"};
     std::set<std::string> open;
     EXPECT_TRUE(test::eventually([&] { return (open = descriptors_of(spawned.process.pid)) == wanted; }))
         << ::testing::PrintToString(open);
@@ -179,9 +188,10 @@ TEST_F(KeeperSpawn, TheChannelIsWhereTheModeSays) {
     StdioMode mode;
     const char* echo;
   };
-  for (const Case& one : {Case{StdioMode::kChannelFd, "read line <&$LAIR_CHANNEL_FD; echo \"got $line\" >&$LAIR_CHANNEL_FD"},
-                          Case{StdioMode::kStdioSocket, "read line; echo \"got $line\""},
-                          Case{StdioMode::kStdioPipe, "read line; echo \"got $line\""}}) {
+  for (const Case& one :
+       {Case{StdioMode::kChannelFd, "read line <&$LAIR_CHANNEL_FD; echo \"got $line\" >&$LAIR_CHANNEL_FD"},
+        Case{StdioMode::kStdioSocket, "read line; echo \"got $line\""},
+        Case{StdioMode::kStdioPipe, "read line; echo \"got $line\""}}) {
     auto request = keeper.shell(one.echo);
     request.stdio = one.mode;
     const Spawned spawned = keeper.spawn(std::move(request));
@@ -269,7 +279,8 @@ TEST_F(KeeperSpawn, WorkersOutliveTheThreadThatOrderedThem) {
     keeper = std::make_unique<KeeperDriver>();
     for (int i = 0; i < 4; ++i) spawned.push_back(keeper->spawn(keeper->request({"/bin/sleep", "1000"})));
   }).join();
-  EXPECT_EQ(keeper->run(keeper->shell("exit 5")).status.code, 5);  // the keeper has gone on after that thread's end
+  EXPECT_EQ(keeper->run(keeper->shell("exit 5")).status.code,
+            5);  // the keeper has gone on after that thread's end
   for (const Spawned& one : spawned) {
     EXPECT_TRUE(os::wait_for_io({.exit_fd = one.process.exit_fd.get()}, Deadline::after(0ms)).timed_out);
   }
@@ -305,7 +316,9 @@ TEST_F(KeeperSpawn, TwoThousandWorkersLeaveNoDescriptorBehind) {
   const std::set<int> family = test::descendants(::getpid());
   ASSERT_EQ(family.size(), 1u);
   const std::string keeper_fds = "/proc/" + std::to_string(*family.begin()) + "/fd";
-  const auto in_keeper = [&] { return std::distance(fs::directory_iterator(keeper_fds), fs::directory_iterator()); };
+  const auto in_keeper = [&] {
+    return std::distance(fs::directory_iterator(keeper_fds), fs::directory_iterator());
+  };
   const auto keeper_before = in_keeper();
   for (int i = 0; i < 2000; ++i) ASSERT_EQ(keeper.run(keeper.request({"/bin/true"})).status.code, 0);
   EXPECT_EQ(test::open_descriptors().size(), before);
@@ -385,7 +398,8 @@ TEST_F(KeeperSpawn, PidfdInHandIsQuick) {  // prints; asserts nothing about time
     (void)keeper.expect<Exited>();
   }
   std::sort(micros.begin(), micros.end());
-  std::printf("pidfd in hand: p50 %.0f us, p90 %.0f us, max %.0f us\n", micros[150], micros[270], micros.back());
+  std::printf("pidfd in hand: p50 %.0f us, p90 %.0f us, max %.0f us\n", micros[150], micros[270],
+              micros.back());
 }
 
 // --- Narrow escapes ----------------------------------------------------------------------------------------

@@ -155,7 +155,8 @@ TEST_F(FindProgram, TellsNotExecutableFromNotThere) {
   const auto absent = find_program("absent", in("one"), "");
   ASSERT_FALSE(absent);
   EXPECT_NE(absent.error().message.find("not found on PATH (" + in("one")), std::string::npos);
-  EXPECT_NE(find_program("./absent", "", in("one")).error().message.find("does not exist"), std::string::npos);
+  EXPECT_NE(find_program("./absent", "", in("one")).error().message.find("does not exist"),
+            std::string::npos);
   EXPECT_FALSE(find_program("", "/bin", ""));
   EXPECT_FALSE(find_program("sh", "", ""));
 }

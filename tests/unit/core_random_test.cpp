@@ -316,7 +316,7 @@ class Simulation {
           exited(ref);
           break;
         case 1:
-          step(Condemn{ref, Reason::kProtocol}, name(ref) + " is condemned");
+          step(Condemn{ref, chance(50) ? Reason::kTimeout : Reason::kProtocol}, name(ref) + " is condemned");
           break;
         case 2:
           step(Retire{ref, Reason::kIdle}, name(ref) + " is to retire");
@@ -333,7 +333,7 @@ class Simulation {
           });
       }
     }
-    after(soon(500), [this] { trouble(); });
+    after(soon(trouble_every_ms_), [this] { trouble(); });
   }
 
   // --- What the model knows better -----------------------------------------------------------------
@@ -410,6 +410,8 @@ class Simulation {
   const Flavour flavour_;
   const CoreConfig config_;
   Core core_;
+  const unsigned trouble_every_ms_ =
+      random_() % 5 == 0 ? 10 : 500;  // sometimes more deaths than the bucket has starts
   const unsigned bad_starts_ = random_() % 4 == 0 ? 60 : 5;  // per cent
   TimePoint now_ = TimePoint{} + 1000s;
   TimePoint storm_end_{};

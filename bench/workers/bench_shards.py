@@ -1,4 +1,4 @@
-"""The demo's work as a bare loop: one call walks a whole share of the files, so that only Python is measured."""
+"""The demo's work as a bare loop: one call walks a whole share of the files."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
 // A small simulator around the core: model workers and model callers under a random schedule, with time that
 // jumps. Each seed is one schedule: a storm of calls, deaths, failing starts and late check-ins, then a calm in
-// which the pool must heal, or a shutdown in which it must drain. LAIR_SEED=n replays one; LAIR_LONG=1 runs many more.
+// which the pool must heal, or a shutdown in which it must drain. LAIR_SEED=n replays one; LAIR_LONG=1
+// runs many more.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -40,10 +41,8 @@ class Simulation {
     arrive();
     trouble();
     if (shut_down) {
-      at(now_ + Duration(between(0, 20'000) * 1ms), [this] {
-        ending_ = true;
-        step(Shutdown{now_ + Duration(between(0, 3000) * 1ms)}, "shutdown");
-      });
+      at(now_ + Duration(between(0, 20'000) * 1ms),
+         [this] { step(Shutdown{now_ + Duration(between(0, 3000) * 1ms)}, "shutdown"); });
     }
     play(storm_end_ + 20min);
     if (problem_.empty()) check_rest(shut_down);
@@ -196,7 +195,6 @@ class Simulation {
     const Worker& worker = workers_.at(forget.worker);
     if (!worker.reaped || worker.holds > 0) fail("forgotten too early");
     workers_.erase(forget.worker);
-    ++forgotten_;
   }
   void on(const Drained&) {
     if (drained_) fail("drained twice");
@@ -347,7 +345,7 @@ class Simulation {
     }
     return idle;
   }
-  // A free worker is never kept from a sleeping waiter that it would do for, unless others are on their way to it.
+  // A free worker is never kept from a sleeping waiter that it would do for, unless others are on their way.
   void check_wakes() {
     std::size_t on_their_way = 0;
     bool asleep = false;
@@ -419,8 +417,6 @@ class Simulation {
   std::map<WorkerRef, Worker> workers_;
   std::map<Token, Caller> callers_;
   Token last_token_ = 0;
-  std::size_t forgotten_ = 0;
-  bool ending_ = false;
   bool drained_ = false;
   std::string problem_;
   std::deque<std::string> trace_;

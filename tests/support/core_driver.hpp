@@ -1,7 +1,7 @@
 // CoreDriver: a core with a clock that only moves when told, for tests that walk it through events.
 //
-// After each step it asks the core whether an invariant is broken, and keeps the books that the core doesn't show:
-// who holds what, and that nothing is granted, refused or forgotten twice.
+// After each step it asks the core whether an invariant is broken, and keeps the books that the core doesn't
+// show: who holds what, and that nothing is granted, refused or forgotten twice.
 //
 // Thread-safety: one thread.
 #pragma once
@@ -44,8 +44,8 @@ class CoreDriver {
     return outcome;
   }
 
-  // Moves the clock, ticking whenever the core asks for it. It is asked again when the time has come, as a supervisor
-  // may that was busy meanwhile: what was due and has not been ticked must then still be due.
+  // Moves the clock, ticking whenever the core asks for it. It is asked again when the time has come, as a
+  // supervisor may that was busy meanwhile: what was due and has not been ticked must then still be due.
   void advance(Duration duration) {
     const TimePoint until = now + duration;
     for (int ticks = 0;; ++ticks) {

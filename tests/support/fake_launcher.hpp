@@ -1,11 +1,12 @@
-// A world without processes: workers are threads of this program, each at the other end of a socketpair, doing
-// what a test tells them. The pool sees what it would see of processes: a channel, a stderr pipe, an end.
+// A world without processes: workers are threads of this program, each at the other end of a socketpair,
+// doing what a test tells them. The pool sees what it would see of processes: a channel, a stderr pipe, an
+// end.
 //
-//   FakeWorld world(protocol_two([](FakeWorker&, const std::string& command, const Json& args) { return args; }));
+//   FakeWorld world(protocol_two([](FakeWorker&, const std::string&, const Json& args) { return args; }));
 //   Shell shell(options, world.launcher());
 //
-// What a test wants to happen at a certain moment waits at a gate: a worker's `await("gate")` until the test's
-// `world.open("gate")`. Nothing sleeps.
+// What a test wants to happen at a certain moment waits at a gate: a worker's `await("gate")` until the
+// test's `world.open("gate")`. Nothing sleeps.
 //
 // Thread-safety: FakeWorld: any thread. FakeWorker: its own thread. The launcher: as worker::Launcher.
 #pragma once

@@ -137,7 +137,8 @@ TEST(WaitQueue, TheYoungerOfTwoWokenWaitersIsServedWhicheverClaimsFirst) {
   EXPECT_TRUE(driver.grant_of(4)) << "a worker is idle while it sleeps";
 }
 
-// Its thread has not run yet: it will claim or give up, and either passes the worker on. No invariant is broken.
+// Its thread has not run yet: it will claim or give up, and either passes the worker on. No invariant is
+// broken.
 TEST(WaitQueue, AWokenWaiterPastItsDeadlineIsStillOnItsWay) {
   CoreDriver driver = ready_pool({.size = 1, .barging_window = 5ms});
   driver.checkout(1);

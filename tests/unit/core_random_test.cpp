@@ -1,6 +1,6 @@
 // A small simulator around the core: model workers and model callers under a random schedule, with time that
-// jumps. Each seed is one schedule: a storm of calls, deaths, failing starts and late check-ins, then a calm in
-// which the pool must heal, or a shutdown in which it must drain. LAIR_SEED=n replays one; LAIR_LONG=1
+// jumps. Each seed is one schedule: a storm of calls, deaths, failing starts and late check-ins, then a calm
+// in which the pool must heal, or a shutdown in which it must drain. LAIR_SEED=n replays one; LAIR_LONG=1
 // runs many more.
 #include <gtest/gtest.h>
 

@@ -101,7 +101,7 @@ void Keeper::on_control() {
     if (received.size != sizeof order) continue;
     if (order.order == worker::keeper::Order::kKill) {
       kill_worker(order);
-    } else if (received.fd_count > 0) {
+    } else {
       spawn(order, received);
     }
   }
@@ -135,23 +135,24 @@ void Keeper::spawn(const Spawn& order, os::Received& received) {
 }
 
 void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& received) {
-  const auto refused = [&] {
-    entry.failure = {.step = Step::kFork, .error = errno};
+  const auto refused = [&](Step step, int error) {
     entry.state = State::kEnded;
     entry.tell_ended = true;
     entry.ending = {.kind = Kind::kFailed,
                     .slot = entry.slot,
-                    .step = Step::kFork,
+                    .step = step,
                     .generation = entry.generation,
-                    .error = errno};
+                    .error = error};
   };
+  // The kernel drops descriptors that find no place in the receiver's table, and delivers the message all the same.
+  if (received.fd_count != order.descriptors) return refused(Step::kDescriptors, EMFILE);
   int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return refused();
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return refused(Step::kFork, errno);
   entry.exec_pipe.reset(ends[0]);
   const os::Fd write_end(ends[1]);
 
   const pid_t pid = ::fork();
-  if (pid < 0) return refused();
+  if (pid < 0) return refused(Step::kFork, errno);
   if (pid == 0) {
     become_worker({.spawn = order,
                    .fds = received.fds,

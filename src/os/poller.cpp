@@ -16,13 +16,14 @@ Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   if (!epoll_) throw_refused("epoll_create1");
 }
 
-void Poller::add(int fd, std::uint64_t tag) {
-  if (fd < 0) return;
+bool Poller::add(int fd, std::uint64_t tag) {
+  if (fd < 0) return true;
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tag;
   const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
-  LAIR_ASSERT(result == 0, "epoll_ctl refused a descriptor");
+  LAIR_ASSERT(result == 0 || errno == ENOMEM || errno == ENOSPC, "epoll_ctl: adding a wrong descriptor");
+  return result == 0;
 }
 
 void Poller::remove(int fd) {

@@ -18,8 +18,9 @@ class Poller {
   };
 
   Poller();  // throws CallError (kUnavailable) where the system has no descriptor left for it
-  // Readable (or closed, or broken: reading will tell). A descriptor that is -1 is ignored.
-  void add(int fd, std::uint64_t tag);
+  // Readable (or closed, or broken: reading will tell). A descriptor that is -1 is ignored. False, with errno set, where
+  // the system has no room to watch another one.
+  [[nodiscard]] bool add(int fd, std::uint64_t tag);
   // Must come before the descriptor is closed. One that was not added is ignored.
   void remove(int fd);
   // Blocks until something is readable or the deadline; `events` is replaced. Interruptions end the wait early.

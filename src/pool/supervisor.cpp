@@ -1,12 +1,15 @@
 #include "pool/supervisor.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <variant>
 
 #include "base/assert.hpp"
 #include "base/duration.hpp"
 #include "base/overloaded.hpp"
+#include "os/refused.hpp"
 #include "pool/shell.hpp"
 
 namespace lair::pool {
@@ -48,7 +51,12 @@ std::string indented(const std::string& text) {
 }  // namespace
 
 Supervisor::Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher)
-    : shell_(shell), launcher_(std::move(launcher)) {}
+    : shell_(shell), launcher_(std::move(launcher)) {
+  if (!poller_.add(shell_.wake_.fd(), tag(Source::kInbox)) ||
+      !poller_.add(launcher_->poll_fd(), tag(Source::kLauncher))) {
+    os::throw_refused("epoll_ctl");
+  }
+}
 
 Supervisor::~Supervisor() = default;
 
@@ -61,8 +69,6 @@ Supervisor::Ward* Supervisor::find(core::WorkerRef ref) {
 }
 
 void Supervisor::run() {
-  poller_.add(shell_.wake_.fd(), tag(Source::kInbox));
-  poller_.add(launcher_->poll_fd(), tag(Source::kLauncher));
   std::vector<core::Effect> inbox;
   std::vector<os::Poller::Event> events;
   for (;;) {
@@ -320,16 +326,20 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
                                                                     std::move(spawned.pipes.channel_keep))
                                                 : os::Stream::socket(std::move(spawned.pipes.channel));
   record.channel.emplace(std::move(stream), shell_.options_.max_frame);
-  if (spawned.pipes.stdout_log) {
-    ward.out = worker::LogPump(std::move(spawned.pipes.stdout_log));
-    poller_.add(ward.out.fd(), tag(Source::kStdout, key));
-  }
+  if (spawned.pipes.stdout_log) ward.out = worker::LogPump(std::move(spawned.pipes.stdout_log));
   ward.err = worker::LogPump(std::move(spawned.pipes.stderr_log));
-  poller_.add(ward.err.fd(), tag(Source::kStderr, key));
-  poller_.add(record.process.exit_fd.get(), tag(Source::kExit, key));
-  poller_.add(record.channel->fd(), tag(Source::kChannel, key));
-  ward.watches_channel = true;
+  const bool watched = poller_.add(ward.out.fd(), tag(Source::kStdout, key)) &&
+                       poller_.add(ward.err.fd(), tag(Source::kStderr, key)) &&
+                       poller_.add(record.process.exit_fd.get(), tag(Source::kExit, key)) &&
+                       poller_.add(record.channel->fd(), tag(Source::kChannel, key));
+  const int refusal = errno;
+  ward.watches_channel = watched;
   if (shell_.step(core::Spawned{record.ref}) != core::Outcome::kDone) return;  // condemned meanwhile
+  if (!watched) {
+    fail_start(ward, start_error(ward, std::string("it cannot be watched: ") + std::strerror(refusal)), false,
+               true);
+    return;
+  }
 
   advance(ward, Stage::kHandshake);
   const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),

@@ -12,6 +12,7 @@
 #include "os/message_socket.hpp"
 #include "os/pidfd.hpp"
 #include "os/proc.hpp"
+#include "os/refused.hpp"
 #include "os/spawn.hpp"
 #include "os/stream_pair.hpp"
 #include "os/wait.hpp"
@@ -189,7 +190,7 @@ Result<std::string> find_keeper() {
 
 KeeperLauncher::KeeperLauncher(std::string keeper, const Options& options)
     : keeper_(std::move(keeper)), options_(options) {
-  poller_.add(have_events_.fd(), kEventsTag);
+  if (!poller_.add(have_events_.fd(), kEventsTag)) os::throw_refused("epoll_ctl");
 }
 
 Result<std::unique_ptr<KeeperLauncher>> KeeperLauncher::start(const Options& options) {
@@ -222,7 +223,11 @@ Result<void> KeeperLauncher::start_keeper() {
   if (started.error != 0) return unavailable("cannot start " + keeper_ + ": " + std::strerror(started.error));
   keeper_pidfd_ = os::open_pidfd(started.pid);
   control_ = std::move(pair.ours);
-  poller_.add(control_.get(), kControlTag);
+  if (!poller_.add(control_.get(), kControlTag)) {
+    const std::string why = std::strerror(errno);
+    keeper_lost(why);
+    return unavailable("cannot watch lair-keeper: " + why);
+  }
   return {};
 }
 
@@ -287,6 +292,7 @@ void KeeperLauncher::spawn(SpawnRequest request) {
   place(1, plumbing.out ? plumbing.out : plumbing.in);
   place(2, plumbing.err);
   place(3, plumbing.channel);
+  order.descriptors = count;
   for (const int cpu : request.cpus) {
     order.has_cpus = 1;
     order.cpus[static_cast<std::size_t>(cpu) / 64] |= std::uint64_t{1} << (cpu % 64);
@@ -429,7 +435,11 @@ void KeeperLauncher::keeper_lost(const std::string& why) {
   for (const WorkerKey& key : std::exchange(doomed_, {})) fail(key, "keeper", ECHILD, why, false);
   for (auto& [key, pidfd] : std::exchange(living_, {})) {
     (void)os::signal_pidfd(pidfd.get(), SIGKILL);
-    poller_.add(pidfd.get(), kOrphanTag);
+    if (!poller_.add(pidfd.get(), kOrphanTag)) {
+      // It can't be watched for its end, so that is awaited here: it has been killed and is nearly there.
+      (void)os::wait_for_io({.exit_fd = pidfd.get()}, Deadline::after(kSweepPatience));
+      have_events_.notify();
+    }
     orphans_[key] = std::move(pidfd);
   }
 }

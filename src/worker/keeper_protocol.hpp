@@ -10,7 +10,7 @@
 
 namespace lair::worker::keeper {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 
 // The keeper inherits these.
 inline constexpr int kControlFd = 3;  // its end of the socket
@@ -28,6 +28,7 @@ struct Spawn {
   Order order = Order::kSpawn;
   std::uint32_t slot = 0;
   std::uint32_t has_cpus = 0;
+  std::uint32_t descriptors = 0;  // that come with it; fewer arrive where the keeper has no place for them
   std::uint64_t generation = 0;
   // By target (0, 1, 2, kWorkerChannelFd): which of the descriptors goes there; 0: none, which is /dev/null for
   // the first three.

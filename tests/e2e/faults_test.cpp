@@ -50,7 +50,9 @@ TEST_F(Faults, AKilledBusyWorkerIsOneWorkerLost) {
   Pool pool(options_for("plain", 2));
   pool.wait_ready();
   Result<Json> outcome = Json();
-  std::thread caller([&] { outcome = pool.try_call("nap", 60); });
+  const test::Note note;
+  std::thread caller([&] { outcome = pool.try_call("nap", 60, note.path()); });
+  EXPECT_TRUE(note.comes());
   const int pid = pid_of_busy_worker(pool);
   ASSERT_EQ(::kill(pid, SIGKILL), 0);
   caller.join();

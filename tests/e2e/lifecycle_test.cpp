@@ -48,8 +48,9 @@ TEST_F(Lifecycle, ShutdownLetsCallsInFlightFinish) {
   Pool pool(options_for("plain", 1));
   pool.wait_ready();
   Result<double> outcome = 0.0;
-  std::thread caller([&] { outcome = pool.try_call<double>("nap", 0.5); });
-  ASSERT_TRUE(eventually([&] { return pool.stats().count(SlotState::kBusy) == 1; }));
+  const test::Note note;
+  std::thread caller([&] { outcome = pool.try_call<double>("nap", 0.5, note.path()); });
+  EXPECT_TRUE(note.comes());
   pool.shutdown();
   caller.join();
   EXPECT_TRUE(outcome) << outcome.error().report();

@@ -1,8 +1,13 @@
 // Pools as tests want them: silent, with the modules of tests/workers at hand.
 #pragma once
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <lair/pool.hpp>
 #include <string>
+
+#include "support/leak_check.hpp"
 
 namespace lair::test {
 
@@ -27,5 +32,26 @@ inline WorkerSpec script_worker(const std::string& file) {
   return command(
       {"python3", workers_folder() + "/" + file, "--mode", "pool-worker", "--worker-id", "{worker_id}"});
 }
+
+// A file by which a worker says that it has begun with a call: `pool.call("nap", 60, note.path())`. A slot is busy
+// before its worker has read anything, and a call that was not read goes to another worker when the first one dies.
+class Note {
+ public:
+  Note() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "lair-note-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~Note() { std::filesystem::remove_all(folder_); }
+  Note(const Note&) = delete;
+  Note& operator=(const Note&) = delete;
+
+  std::string path() const { return folder_ / "begun"; }
+  bool comes() const {
+    return eventually([this] { return std::filesystem::exists(path()); });
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
 
 }  // namespace lair::test

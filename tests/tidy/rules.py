@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CPP = (".cpp", ".hpp")
-MOST_LINES = 460
+MOST_LINES = 450
 
 # What each folder may include besides itself: lower floors only, and no sibling (docs/architecture.md).
 FLOORS = {

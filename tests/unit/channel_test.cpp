@@ -36,7 +36,7 @@ class ChannelTest : public testing::Test {
     peer = os::Fd(ends[1]);
   }
   ~ChannelTest() override {
-    peer.reset();
+    ::shutdown(peer.get(), SHUT_RDWR);  // whatever the thread is doing ends
     if (thread.joinable()) thread.join();
   }
 

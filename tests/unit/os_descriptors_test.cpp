@@ -163,8 +163,8 @@ TEST_F(OsPoller, SaysWhichDescriptorsAreReadable) {
   Poller poller;
   EventFd first;
   EventFd second;
-  poller.add(first.fd(), 1);
-  poller.add(second.fd(), 2);
+  ASSERT_TRUE(poller.add(first.fd(), 1));
+  ASSERT_TRUE(poller.add(second.fd(), 2));
   std::vector<Poller::Event> events;
   poller.wait(Deadline::after(0ms), events);
   EXPECT_TRUE(events.empty());
@@ -183,8 +183,8 @@ TEST_F(OsPoller, CanBeWaitedForByAnother) {
   Poller inner;
   Poller outer;
   EventFd event;
-  inner.add(event.fd(), 1);
-  outer.add(inner.fd(), 7);
+  ASSERT_TRUE(inner.add(event.fd(), 1));
+  ASSERT_TRUE(outer.add(inner.fd(), 7));
   event.notify();
   std::vector<Poller::Event> events;
   outer.wait(Deadline::after(10s), events);
@@ -194,7 +194,7 @@ TEST_F(OsPoller, CanBeWaitedForByAnother) {
 
 TEST_F(OsPoller, IgnoresDescriptorsThatAreNotThere) {
   Poller poller;
-  poller.add(-1, 1);
+  ASSERT_TRUE(poller.add(-1, 1));
   poller.remove(-1);
   const EventFd never_added;
   poller.remove(never_added.fd());

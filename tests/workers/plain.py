@@ -26,7 +26,11 @@ def pid():
     return os.getpid()
 
 
-def nap(seconds):
+def nap(seconds, note=None):
+    """Sleeps. `note`: a file to make first, so that it can be seen from outside that the call has begun."""
+    if note is not None:
+        with open(note, "x"):
+            pass
     time.sleep(seconds)
     return seconds
 

@@ -24,7 +24,7 @@ SlotState slot_state(WorkerState state) {
     case WorkerState::kDead:
       break;
   }
-  LAIR_ASSERT(!"a dead worker has left its slot");
+  LAIR_ASSERT(false, "a dead worker has left its slot");
   return SlotState::kVacant;
 }
 

@@ -37,10 +37,9 @@ Core::Row* Core::pick(const Waiter& waiter) {
     if (waiter.exclusive && row->state == WorkerState::kBusy && row->permits > 1) reserve(*row, waiter);
     return nullptr;
   }
-  for (auto slot = idle_.rbegin(); slot != idle_.rend(); ++slot) {
-    Row& row = *slots_[*slot].row;
-    if (open_to_it(row)) return &row;
-  }
+  const auto open = std::find_if(idle_.rbegin(), idle_.rend(),
+                                 [&](std::uint32_t slot) { return open_to_it(*slots_[slot].row); });
+  if (open != idle_.rend()) return &*slots_[*open].row;
   if (!multiplexed_) return nullptr;
 
   // All are busy: share the least loaded, or (exclusive) have it drained for us.
@@ -225,7 +224,7 @@ bool Core::start(Slot& slot) {
   ++counts_[static_cast<std::size_t>(SlotState::kStarting)];
   slot.rest = SlotState::kVacant;
   ++slot.generation;
-  slot.row.emplace();
+  slot.row.emplace(Row{});
   slot.row->ref = {static_cast<std::uint32_t>(&slot - slots_.data()), slot.generation};
   slot.row->revision = revision_;
   ++importing_;

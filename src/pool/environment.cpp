@@ -228,7 +228,7 @@ SpawnRequest Environment::request(WorkerKey key) const {
   env["LAIR_WORKER_ID"] = worker_id(key);
   env["LAIR_SLOT"] = std::to_string(key.slot);
   env["LAIR_GENERATION"] = std::to_string(key.generation);
-  for (const auto& [name, value] : env) request.env.push_back(name + '=' + value);
+  for (const auto& [name, value] : env) request.env.push_back(std::string(name).append("=").append(value));
   return request;
 }
 

@@ -33,7 +33,7 @@ void Supervisor::prepare_environment() {
     probe_ended(std::nullopt);
     return;
   }
-  probe_.emplace();
+  probe_.emplace(Probe{});
   probe_->key = key;
   probe_->deadline = Deadline::after(shell_.options_.start_timeout);
   launcher_->spawn(*std::move(request));

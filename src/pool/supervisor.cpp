@@ -16,7 +16,6 @@ namespace lair::pool {
 
 using base::LogLevel;
 using base::Overloaded;
-using worker::Channel;
 using worker::WorkerKey;
 
 namespace {

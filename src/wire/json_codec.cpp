@@ -63,7 +63,7 @@ std::string find_bad_text(const Json& value, const std::string& place) {
   if (value.is_object()) {
     for (const auto& [key, member] : value.items()) {
       if (!find_bad_text(Json(key), place).empty()) return place + "'s key";
-      auto found = find_bad_text(member, place + '.' + key);
+      auto found = find_bad_text(member, std::string(place).append(".").append(key));
       if (!found.empty()) return found;
     }
   }

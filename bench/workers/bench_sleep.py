@@ -1,6 +1,7 @@
 """Calls and starts that take a known time."""
 
 import os
+import sys
 import time
 
 import lair_worker
@@ -14,6 +15,11 @@ def warm_up():
 @lair_worker.command
 def nap(seconds: float):
     time.sleep(seconds)
+
+
+@lair_worker.command
+def interpreter() -> str:
+    return sys.executable
 
 
 @lair_worker.command

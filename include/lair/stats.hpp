@@ -36,12 +36,12 @@ struct WorkerStats {
 };
 
 struct PoolStats {
-  std::string name;
+  std::string name = {};
   std::size_t size = 0;
   std::size_t overflow = 0;
   std::size_t slots[kSlotStates] = {};  // by SlotState; the sum is size + overflow
   std::size_t waiters = 0;
-  Duration oldest_wait{};
+  Duration oldest_wait = {};
 
   // Since the pool's start. admitted = ok + error + timeout + crashed + shed + inflight: `ok` and `error` are
   // replies (a value, a Python exception), `timeout` deadlines, `crashed` workers lost or babbling, `shed`
@@ -60,7 +60,7 @@ struct PoolStats {
   std::uint64_t workers_exited = 0;
   std::uint64_t log_lines_dropped = 0;
 
-  std::vector<WorkerStats> workers;  // one per slot
+  std::vector<WorkerStats> workers = {};  // one per slot
 
   std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }
   // Ready to serve or serving.

@@ -120,6 +120,13 @@ class Worker:
             stdin, self._write_fd = os.pipe()
             self._read_fd, stdout = os.pipe()
             passed, to_close = (), [stdin, stdout]
+        def prepare():
+            # As a shell starts a program in the foreground, however these tests were started.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            if preexec is not None:
+                preexec()
+
         self.process = subprocess.Popen(
             argv,
             stdin=stdin,
@@ -128,7 +135,7 @@ class Worker:
             env=environment,
             cwd=cwd,
             pass_fds=passed,
-            preexec_fn=preexec,
+            preexec_fn=prepare,
         )
         self.pid = self.process.pid
         for fd in to_close:

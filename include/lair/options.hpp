@@ -91,6 +91,9 @@ struct PoolOptions {
   // arrives may take it first (docs/adr/0004-handoff.md). 0: strict hand-off, always.
   Duration barging_window = std::chrono::milliseconds(5);
 
+  // A lease held longer than this is reported in the log, with the line where it was taken. `kForever`: never.
+  Duration lease_warning = std::chrono::seconds(60);
+
   // On shutdown: how long calls in flight may take to finish.
   Duration shutdown_grace = std::chrono::seconds(30);
   // From SIGTERM (and the shutdown command) to SIGKILL of the worker's process group.

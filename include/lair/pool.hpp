@@ -64,9 +64,14 @@ class Pool final : public Endpoint {
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
 
-  // Takes a worker for several calls. Blocks at most `checkout_timeout`.
-  Result<Lease> try_checkout(const CheckoutOptions& options = {});
-  Lease checkout(const CheckoutOptions& options = {}) { return try_checkout(options).value(); }
+  // Takes a worker for several calls. Blocks at most `checkout_timeout`. `file` and `line`: where this is called;
+  // the warning about a lease that is held for long (`lease_warning`) says so.
+  Result<Lease> try_checkout(const CheckoutOptions& options = {}, const char* file = __builtin_FILE(),
+                             int line = __builtin_LINE());
+  Lease checkout(const CheckoutOptions& options = {}, const char* file = __builtin_FILE(),
+                 int line = __builtin_LINE()) {
+    return try_checkout(options, file, line).value();
+  }
 
   // The commands that workers announced; empty until one is ready, and for protocol 1 programs.
   std::vector<CommandInfo> commands() const;

@@ -53,7 +53,8 @@ struct PoolStats {
   std::uint64_t crashed = 0;
   std::uint64_t shed = 0;
   std::uint64_t inflight = 0;
-  std::uint64_t leases = 0;  // held now
+  std::uint64_t leases = 0;         // held now
+  std::uint64_t leases_leaked = 0;  // were held longer than `lease_warning`
 
   std::uint64_t workers_started = 0;  // spawned
   std::uint64_t workers_ready = 0;    // of these, became ready

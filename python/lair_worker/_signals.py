@@ -36,6 +36,7 @@ LAST_SECONDS = 10.0
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_DEATH = SIGRTMAX - 1
+_WRITE_STACKS = SIGRTMAX - 2
 
 
 class Terminated(SystemExit):
@@ -93,6 +94,24 @@ def watch_parent(ending: Ending, parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, int(_PARENT_DEATH), 0, 0, 0)
     if os.getppid() != parent:
         on_parent_death()  # it died before the call above
+
+
+def write_stacks_on_demand() -> int:
+    """Has a signal, which is returned, write the stacks of all threads to stderr; 0 where that can't be.
+
+    ``faulthandler`` does it in C: also while C code holds the GIL. A fatal signal has them written, too.
+    """
+    try:
+        import faulthandler
+
+        if getsignal(_WRITE_STACKS) != SIG_DFL:
+            return 0  # the user's
+        faulthandler.register(_WRITE_STACKS, file=2, all_threads=True)
+        if not faulthandler.is_enabled():
+            faulthandler.enable(file=2, all_threads=False)
+    except (ImportError, OSError, RuntimeError, ValueError):
+        return 0
+    return int(_WRITE_STACKS)
 
 
 def limit_end() -> None:

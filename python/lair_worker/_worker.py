@@ -160,6 +160,8 @@ class Worker:
             "executable": sys.executable,
             "commands": self._announced,
         }
+        if stack_signal := _signals.write_stacks_on_demand():
+            result["lair"]["stack_signal"] = stack_signal
         channel.send(_protocol1.success_reply(number, result))
         protocol = _protocol2.Protocol2(self, channel, offer["generation"])
         try:

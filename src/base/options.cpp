@@ -159,6 +159,7 @@ constexpr DurationRule kDurationRules[] = {
     {"checkout_timeout", &PoolOptions::checkout_timeout, true, kForever, ""},
     {"timeout", &PoolOptions::timeout, false, kForever, ""},
     {"barging_window", &PoolOptions::barging_window, true, 10s, "waiters could be passed over for that long"},
+    {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
     {"terminate_grace", &PoolOptions::terminate_grace, true, 24h,

@@ -41,6 +41,7 @@ Json to_json_value(const PoolStats& stats) {
           {"shed", stats.shed},
           {"inflight", stats.inflight},
           {"leases", stats.leases},
+          {"leases_leaked", stats.leases_leaked},
           {"workers_started", stats.workers_started},
           {"workers_ready", stats.workers_ready},
           {"workers_exited", stats.workers_exited},

@@ -18,6 +18,7 @@ using pool::Shell;
 struct Lease::Impl {
   std::shared_ptr<Shell> shell;
   Hold hold;
+  pool::LeaseWatch::Ticket ticket = 0;
 };
 
 namespace {
@@ -76,13 +77,14 @@ Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, 
   return shell_->call(options, command, arguments);
 }
 
-Result<Lease> Pool::try_checkout(const CheckoutOptions& options) {
+Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* file, int line) {
   if (shell_->inert()) return shell_->inert_error();
   const Deadline deadline = Deadline::after(options.timeout.value_or(shell_->options().checkout_timeout));
   Result<Hold> hold = shell_->take(true, Deadline::never(), deadline);
   if (!hold) return std::move(hold).error();
-  shell_->lease_taken(1);
-  return Lease(std::unique_ptr<Lease::Impl>(new Lease::Impl{.shell = shell_, .hold = *std::move(hold)}));
+  const pool::LeaseWatch::Ticket ticket = shell_->lease_taken(*hold, file, line);
+  return Lease(std::unique_ptr<Lease::Impl>(
+      new Lease::Impl{.shell = shell_, .hold = *std::move(hold), .ticket = ticket}));
 }
 
 std::vector<CommandInfo> Pool::commands() const {
@@ -124,7 +126,7 @@ void Lease::release() noexcept {
     abandon_in_child(std::move(impl->shell));
     return;
   }
-  shell.lease_taken(-1);
+  shell.lease_returned(impl->ticket);
   if (impl->hold.epoch != 0) shell.give_back(impl->hold, {.completed = impl->hold.completed});
 }
 

@@ -38,6 +38,7 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level)),
       core_(core_config(options_)),
       records_(options_.size + options_.overflow),
+      leases_(options_.name, options_.lease_warning),
       supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
   thread_ = std::thread([this] { supervisor_->run(); });
   (void)step(core::Begin{});
@@ -310,9 +311,23 @@ void Shell::close_books(Ending ending) {
   }
 }
 
-void Shell::lease_taken(int change) {
+LeaseWatch::Ticket Shell::lease_taken(const Hold& hold, const char* file, int line) {
+  const core::WorkerRef ref = hold.record->ref;
+  const WorkerIdentity worker{
+      .slot = ref.slot, .generation = ref.generation, .pid = hold.record->process.pid};
+  bool wake = false;
+  LeaseWatch::Ticket ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    ticket = leases_.taken(worker, file, line, SteadyClock::now(), wake);
+  }
+  if (wake) wake_.notify();
+  return ticket;
+}
+
+void Shell::lease_returned(LeaseWatch::Ticket ticket) {
   const std::lock_guard lock(mutex_);
-  counters_.leases += static_cast<std::uint64_t>(change);
+  leases_.returned(ticket);
 }
 
 WorkerIdentity Shell::identity(const RecordPtr& record, Duration patience) {
@@ -380,6 +395,7 @@ PoolStats Shell::stats() const {
   stats.overflow = options_.overflow;
   for (std::size_t i = 0; i < kSlotStates; ++i) stats.slots[i] = core_.count(static_cast<SlotState>(i));
   stats.waiters = core_.waiters();
+  stats.leases = leases_.held();
   if (stats.waiters > 0) stats.oldest_wait = SteadyClock::now() - core_.oldest_waiter_since();
   stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
   stats.log_lines_dropped = notifier_.dropped();

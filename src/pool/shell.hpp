@@ -22,6 +22,7 @@
 #include "core/core.hpp"
 #include "os/event_fd.hpp"
 #include "os/fork_sentinel.hpp"
+#include "pool/lease_watch.hpp"
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
@@ -65,7 +66,9 @@ class Shell {
   std::vector<CommandInfo> commands() const;
   void shutdown(std::optional<Duration> grace);
   const PoolOptions& options() const { return options_; }
-  void lease_taken(int change);
+  // For leases: where one was taken, until it is returned.
+  LeaseWatch::Ticket lease_taken(const Hold& hold, const char* file, int line);
+  void lease_returned(LeaseWatch::Ticket ticket);
 
   // The worker's identity as known now; `patience`: how long to wait for its exit status.
   WorkerIdentity identity(const RecordPtr& record, Duration patience = Duration::zero());
@@ -124,6 +127,7 @@ class Shell {
   std::uint32_t next_token_ = 0;
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
+  LeaseWatch leases_;
   PoolStats counters_;                     // the counting fields only
   bool stopped_ = false;                   // the supervisor has ended
   std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will

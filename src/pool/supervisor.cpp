@@ -26,6 +26,8 @@ constexpr std::uint64_t kKindBits = 3;
 
 // How much of one worker's output is read before the others have their turn.
 constexpr std::size_t kLogBudget = 256u << 10;
+// Between the signal that has a worker write its Python stack and the kill. Far more than it takes, unless it is stopped.
+constexpr Duration kStackPatience = std::chrono::milliseconds(25);
 // After the kill that ends a shutdown: how long a process may take to vanish.
 constexpr Duration kVanishPatience = std::chrono::seconds(10);
 
@@ -130,9 +132,11 @@ TimePoint Supervisor::next_wake() {
   {
     const std::lock_guard lock(shell_.mutex_);
     core_timer_ = shell_.core_.next_timer(SteadyClock::now());
+    leases_due_ = shell_.leases_.next_look();
   }
-  TimePoint next = std::min(give_up_at_, core_timer_);
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_});
   for (const auto& [key, ward] : wards_) {
+    next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
   }
   if (probe_) next = std::min(next, probe_->deadline.when());
@@ -141,6 +145,12 @@ TimePoint Supervisor::next_wake() {
 
 void Supervisor::on_timers(TimePoint now) {
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
+  report_leases(now);
+  for (auto& [key, ward] : wards_) {
+    if (ward->kill_at > now) continue;
+    ward->kill_at = TimePoint::max();
+    if (!ward->exited) launcher_->signal(worker_key(ward->record->ref), SIGKILL);
+  }
 
   std::vector<Ward*> late;
   for (const auto& [key, ward] : wards_) {
@@ -168,13 +178,24 @@ void Supervisor::on_timers(TimePoint now) {
   }
 }
 
+void Supervisor::report_leases(TimePoint now) {
+  if (leases_due_ > now) return;
+  std::vector<std::string> lines;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    lines = shell_.leases_.overdue(now);
+    shell_.counters_.leases_leaked += lines.size();
+  }
+  for (std::string& line : lines) shell_.log(LogLevel::kWarn, std::move(line));
+}
+
 // --- What the core wants ---------------------------------------------------------------------------
 
 void Supervisor::carry_out(const core::Effect& effect) {
   std::visit(Overloaded{
                  [&](const core::Spawn& e) { spawn(e.worker); },
                  [&](const core::Stop& e) { stop(e.worker); },
-                 [&](const core::Kill& e) { kill(e.worker); },
+                 [&](const core::Kill& e) { kill(e.worker, e.reason); },
                  [&](const core::Forget& e) { forget(e.worker); },
                  [&](const core::Moved& e) {
                    const bool bad = e.reason == core::Reason::kCrash || e.reason == core::Reason::kTimeout ||
@@ -246,9 +267,18 @@ void Supervisor::stop(core::WorkerRef ref) {
   launcher_->signal(worker_key(ref), SIGCONT);  // a stopped process would never see the other
 }
 
-void Supervisor::kill(core::WorkerRef ref) {
-  const Ward* ward = find(ref);
-  if (ward != nullptr && !ward->exited) launcher_->signal(worker_key(ref), SIGKILL);
+void Supervisor::kill(core::WorkerRef ref, core::Reason reason) {
+  Ward* ward = find(ref);
+  if (ward != nullptr && !ward->exited) {
+    const wire::Announcement* announced = ward->record->announcement.get();
+    if (reason == core::Reason::kTimeout && announced != nullptr && announced->stack_signal != 0) {
+      // What it was doing is worth a moment: its stack goes to its stderr, and from there to the log.
+      launcher_->signal(worker_key(ref), announced->stack_signal);
+      ward->kill_at = SteadyClock::now() + kStackPatience;
+    } else {
+      launcher_->signal(worker_key(ref), SIGKILL);
+    }
+  }
   const auto waiting = std::find(waiting_for_environment_.begin(), waiting_for_environment_.end(), ref);
   if (waiting != waiting_for_environment_.end()) {
     waiting_for_environment_.erase(waiting);

@@ -39,6 +39,7 @@ class Supervisor {
     Deadline start_deadline = Deadline::never();
     worker::LogPump out;
     worker::LogPump err;
+    TimePoint kill_at = TimePoint::max();  // when it has had time to write its stack
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
@@ -59,7 +60,7 @@ class Supervisor {
   void spawn(core::WorkerRef ref);
   void launch(Ward& ward);
   void stop(core::WorkerRef ref);
-  void kill(core::WorkerRef ref);
+  void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
 
   // --- What the world says -------------------------------------------------------------------------
@@ -71,6 +72,7 @@ class Supervisor {
   void on_started_up(Ward& ward, std::string_view payload);
   void on_process_end(Ward& ward);
   void on_timers(TimePoint now);
+  void report_leases(TimePoint now);
 
   // --- Starting ------------------------------------------------------------------------------------
   void prepare_environment();
@@ -98,6 +100,7 @@ class Supervisor {
   bool environment_known_ = false;
   std::vector<core::WorkerRef> waiting_for_environment_;
   TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
+  TimePoint leases_due_ = TimePoint::max();  // likewise
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

@@ -47,6 +47,12 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     if (*permits != Json(1))
       return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
   }
+  if (const auto signal = lair.find("stack_signal"); signal != lair.end()) {
+    // A real-time signal: the others mean something else to somebody.
+    if (!signal->is_number_unsigned() || *signal < 34u || *signal > 64u)
+      return Malformed{"result.lair.stack_signal is not a real-time signal: " + printable(signal->dump())};
+    announcement.stack_signal = signal->get<int>();
+  }
   const auto commands = lair.find("commands");
   if (commands == lair.end() || !commands->is_array())
     return Malformed{"result.lair.commands is not an array"};

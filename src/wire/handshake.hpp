@@ -30,6 +30,7 @@ struct Announcement {
   Protocol protocol = Protocol::kOne;
   std::uint32_t concurrency = 1;
   std::size_t max_frame = kDefaultMaxFrame;  // of what the worker is willing to read
+  int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
   std::string python;                        // its version; empty if it isn't one, or does not say
   std::vector<Command> commands;             // protocol 2 only
   std::unordered_map<std::string, std::size_t> by_name;

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
-from host import INTERPRETER, READY, RESULT
+from host import INTERPRETER, READY, RESULT, wait_until
 
 PLAIN = "def echo(value): return value"
 NOTED = """
@@ -165,6 +166,31 @@ def test_the_interpreter_can_be_told_from_the_reply(start):
     worker = start()
     executable = worker.greet()["lair"]["executable"]
     assert os.path.realpath(executable) == os.path.realpath(INTERPRETER)
+
+
+def test_the_announced_signal_writes_the_stacks_while_c_code_holds_the_gil(start):
+    worker = start("""
+        import ctypes, sys
+        def hold():
+            print("holding", file=sys.stderr, flush=True)
+            ctypes.PyDLL(None).sleep(60)  # without giving the GIL away
+    """)
+    number = worker.greet()["lair"]["stack_signal"]
+    assert signal.SIGRTMIN <= number <= signal.SIGRTMAX
+    worker.send_call("hold", [])
+    wait_until(lambda: "holding" in worker.stderr_log.now(), "the call has begun")
+    worker.signal(number)
+    wait_until(lambda: "in hold" in worker.stderr_log.now(), "its stack is written")
+
+
+def test_a_signal_that_the_user_has_taken_is_not_announced(start):
+    worker = start("""
+        import signal
+        signal.signal(signal.SIGRTMAX - 2, lambda *_: None)
+        def f(): return 1
+    """)
+    assert "stack_signal" not in worker.greet()["lair"]
+    assert worker.call("f") == 1
 
 
 def test_stdio_and_channel_give_the_same_replies(start):

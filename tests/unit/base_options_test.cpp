@@ -112,6 +112,7 @@ const Refusal kRefusals[] = {
     {"timeout", "negative", [](auto& o) { o.timeout = -1s; }},
     {"barging_window", "passed over", [](auto& o) { o.barging_window = 11s; }},
     {"barging_window", "negative", [](auto& o) { o.barging_window = -1ns; }},
+    {"lease_warning", "more than 0", [](auto& o) { o.lease_warning = 0s; }},
     {"shutdown_grace", "hung call", [](auto& o) { o.shutdown_grace = kForever; }},
     {"shutdown_grace", "negative", [](auto& o) { o.shutdown_grace = -1s; }},
     {"terminate_grace", "hung worker", [](auto& o) { o.terminate_grace = kForever; }},
@@ -155,6 +156,7 @@ const Refusal kAcceptances[] = {
     {"timeout", "forever", [](auto& o) { o.timeout = kForever; }},
     {"overflow_idle", "forever", [](auto& o) { o.overflow_idle = kForever; }},
     {"barging_window", "strict hand-off", [](auto& o) { o.barging_window = 0s; }},
+    {"lease_warning", "forever", [](auto& o) { o.lease_warning = kForever; }},
     {"shutdown_grace", "none", [](auto& o) { o.shutdown_grace = 0s; }},
     {"stderr_lines", "none", [](auto& o) { o.stderr_lines = 0; }},
     {"name", "all kinds of characters", [](auto& o) { o.name = "A_z-0.9"; }},
@@ -185,7 +187,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn"})"));
+    "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn"})"));
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->name, "text");
   EXPECT_EQ(options->worker.module, "textstats");
@@ -206,6 +208,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->timeout, kForever);
   EXPECT_EQ(options->max_waiters, 9u);
   EXPECT_EQ(options->barging_window, 0s);
+  EXPECT_EQ(options->lease_warning, 2h);
   EXPECT_EQ(options->shutdown_grace, 1min);
   EXPECT_EQ(options->terminate_grace, 2s);
   EXPECT_EQ(options->max_frame, 65536u);

@@ -140,6 +140,8 @@ TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
   EXPECT_THAT(with("codec", "msgpack"), HasSubstr("msgpack"));
   EXPECT_THAT(with("concurrency", 4), HasSubstr("concurrency of 4"));
   EXPECT_THAT(with("concurrency", 0), HasSubstr("concurrency"));
+  for (const Json& signal : {Json(9), Json(65), Json("RTMAX"), Json(-1)})
+    EXPECT_THAT(with("stack_signal", signal), HasSubstr("not a real-time signal"));
   EXPECT_THAT(with("commands", "count"), HasSubstr("commands is not an array"));
   EXPECT_THAT(with("commands", {1}), HasSubstr("no name"));
   EXPECT_THAT(with("commands", {{{"doc", "nameless"}}}), HasSubstr("no name"));

@@ -17,9 +17,9 @@ namespace {
 
 // How often a call whose worker turned out dead before anything was sent takes another.
 constexpr int kMostDispatches = 4;
-// A dead worker's exit status is collected by the keeper and comes through the supervisor: how long an error
-// message waits for it.
-constexpr Duration kExitPatience = std::chrono::milliseconds(30);
+// A dead worker's exit status is collected by the keeper and comes through the supervisor, within a millisecond or two:
+// how long an error message waits for it on a machine that has other things to do.
+constexpr Duration kExitPatience = std::chrono::milliseconds(500);
 
 // What one attempt on one worker came to.
 struct Attempt {
@@ -287,6 +287,20 @@ Result<Json> Shell::call(const CallOptions& options, std::string_view command, c
       return error;
     }
     return std::move(outcome.result);
+  }
+}
+
+Result<Hold> Shell::take_lease(Deadline deadline) {
+  std::optional<TimePoint> since;
+  for (int dispatch = 1;; ++dispatch) {
+    const TimePoint began = SteadyClock::now();
+    Result<Hold> hold = take(true, Deadline::never(), deadline, since);
+    if (!hold || dispatch == kMostDispatches) return hold;
+    const Channel::Quiet quiet = hold->record->channel->quiet();
+    if (quiet == Channel::Quiet::kYes) return hold;
+    give_back(*hold, {.clean = false,
+                      .reason = quiet == Channel::Quiet::kClosed ? Reason::kCrash : Reason::kProtocol});
+    if (!since) since = began;
   }
 }
 

@@ -80,7 +80,7 @@ Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, 
 Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* file, int line) {
   if (shell_->inert()) return shell_->inert_error();
   const Deadline deadline = Deadline::after(options.timeout.value_or(shell_->options().checkout_timeout));
-  Result<Hold> hold = shell_->take(true, Deadline::never(), deadline);
+  Result<Hold> hold = shell_->take_lease(deadline);
   if (!hold) return std::move(hold).error();
   const pool::LeaseWatch::Ticket ticket = shell_->lease_taken(*hold, file, line);
   return Lease(std::unique_ptr<Lease::Impl>(

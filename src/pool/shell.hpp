@@ -59,6 +59,8 @@ class Shell {
   // Blocks until `deadline` (of the whole call) or `queue_deadline` (of the wait) at most. `since`: see Checkout.
   Result<Hold> take(bool exclusive, Deadline deadline, Deadline queue_deadline,
                     std::optional<TimePoint> since = {});
+  // For a lease: a whole worker, and one that is not known to be finished.
+  Result<Hold> take_lease(Deadline deadline);
   void give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending = {});
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);

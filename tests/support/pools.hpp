@@ -1,10 +1,14 @@
 // Pools as tests want them: silent, with the modules of tests/workers at hand.
 #pragma once
 
+#include <spdlog/logger.h>
+#include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <lair/pool.hpp>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "support/leak_check.hpp"
@@ -32,6 +36,34 @@ inline WorkerSpec script_worker(const std::string& file) {
   return command(
       {"python3", workers_folder() + "/" + file, "--mode", "pool-worker", "--worker-id", "{worker_id}"});
 }
+
+// What a pool logs, kept. Made before the pool, of its options.
+class Lines {
+ public:
+  explicit Lines(PoolOptions& options) : sink_(std::make_shared<Sink>()) {
+    options.logger = std::make_shared<spdlog::logger>("test", sink_);
+    options.logger->set_level(spdlog::level::debug);
+  }
+  std::string text() const { return sink_->text(); }
+  bool contain(const std::string& part) const { return text().find(part) != std::string::npos; }
+
+ private:
+  class Sink : public spdlog::sinks::base_sink<std::mutex> {
+   public:
+    std::string text() {
+      const std::lock_guard lock(mutex_);
+      return text_;
+    }
+
+   private:
+    void sink_it_(const spdlog::details::log_msg& message) override {
+      text_.append(message.payload.data(), message.payload.size()).append("\n");
+    }
+    void flush_() override {}
+    std::string text_;
+  };
+  std::shared_ptr<Sink> sink_;
+};
 
 // A file by which a worker says that it has begun with a call: `pool.call("nap", 60, note.path())`. A slot is busy
 // before its worker has read anything, and a call that was not read goes to another worker when the first one dies.

@@ -37,7 +37,9 @@ inline Behaviour first_generation(Behaviour first, Behaviour later, bool slot_ze
   };
 }
 
-class ShellTest : public testing::Test {
+// `Base`: testing::Test, or a fixture derived from it.
+template <class Base>
+class ShellTestOn : public Base {
  protected:
   struct Settings {
     std::size_t size = 1;
@@ -49,6 +51,11 @@ class ShellTest : public testing::Test {
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
   };
+  void TearDown() override {
+    shell.reset();
+    world.reset();
+    Base::TearDown();
+  }
   // Starts a pool (and ends the one before).
   void start(const Settings& settings, Behaviour behaviour = echo()) {
     if (shell != nullptr) shell->shutdown(0ms);
@@ -92,5 +99,6 @@ class ShellTest : public testing::Test {
   std::unique_ptr<FakeWorld> world = std::make_unique<FakeWorld>(echo());
   std::unique_ptr<pool::Shell> shell;  // ends first
 };
+using ShellTest = ShellTestOn<testing::Test>;
 
 }  // namespace lair::test

@@ -43,6 +43,11 @@ def reply(request, result, success=True):
     write_bytes(frame(json.dumps(body).encode()))
 
 
+def good(request, result="late"):
+    """A good reply, as the bytes of its frame."""
+    return frame(json.dumps({"id": request["id"], "success": True, "result": result}).encode())
+
+
 def worker_id():
     return sys.argv[sys.argv.index("--worker-id") + 1] if "--worker-id" in sys.argv else None
 
@@ -70,6 +75,11 @@ def serve(answer=answer):
         if request is None:
             return
         answer(request)
+
+
+def serve_but(babble):
+    """Serves well, but for the command `babble`, which is left to `babble(request)`."""
+    serve(lambda request: babble(request) if request["command"] == "babble" else answer(request))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ void FaultRow::report(Duration late, Duration kill_cost) const {
                 milliseconds(late) + (timed.with_kill ? milliseconds(kill_cost) : 0));
   }
   for (const auto& [what, value] : facts_) line["facts"][what] = value;
-  if (file == nullptr) return;
+  if (file == nullptr || *file == 0) return;
   std::FILE* table = std::fopen(file, "ae");
   if (table == nullptr) return;
   std::fprintf(table, "%s\n", line.dump().c_str());

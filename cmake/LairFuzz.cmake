@@ -1,9 +1,18 @@
-# One libFuzzer program, bin/fuzz-<stem>, for each tests/fuzz/*.cpp. Clang only.
+# One libFuzzer program, bin/fuzz-<stem>, for each tests/fuzz/*.cpp. Clang only. They need the two lowest floors, and
+# nothing else is compiled for them.
 file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/*.cpp)
+file(GLOB fuzzed_sources CONFIGURE_DEPENDS src/base/*.cpp src/wire/*.cpp)
+add_library(lair-fuzzed STATIC ${fuzzed_sources})
+lair_target(lair-fuzzed)
+target_compile_features(lair-fuzzed PUBLIC cxx_std_20)
+target_include_directories(lair-fuzzed PUBLIC ${PROJECT_SOURCE_DIR}/include)
+target_link_libraries(lair-fuzzed PUBLIC nlohmann_json::nlohmann_json spdlog::spdlog)
+add_custom_target(fuzzers)
 foreach(source ${fuzz_sources})
   cmake_path(GET source STEM name)
   lair_program(fuzz-${name} ${source})
-  target_link_libraries(fuzz-${name} PRIVATE ${lair_private})
+  target_link_libraries(fuzz-${name} PRIVATE lair-fuzzed)
   target_compile_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers fuzz-${name})
 endforeach()

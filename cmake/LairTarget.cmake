@@ -15,7 +15,7 @@ function(lair_target target)
     # Designated initialisers name what differs from the default; g++ 12 would have them name everything.
     target_compile_options(${target} PRIVATE -Wno-missing-field-initializers)
     # With -fsanitize, g++ 12 sees uninitialised uses in its own <variant> and <regex>.
-    if(LAIR_SANITIZE)
+    if(LAIR_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
     endif()
   endif()

@@ -108,3 +108,7 @@ foreach(folder unit process e2e faults)
                          PROPERTIES TIMEOUT 120 LABELS ${folder} ${properties})
   endif()
 endforeach()
+
+if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT LAIR_SANITIZE)
+  include(tests/planted/bugs.cmake)
+endif()

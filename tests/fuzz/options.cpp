@@ -16,7 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   }
   const auto options = lair::parse_pool_options(*settings);
   if (!options) {
-    LAIR_ASSERT(options.error().kind == lair::ErrorKind::kInvalidArgument && !options.error().message.empty());
+    LAIR_ASSERT(options.error().kind == lair::ErrorKind::kInvalidArgument &&
+                !options.error().message.empty());
   } else if (const auto valid = lair::validate(*options); !valid) {
     LAIR_ASSERT(!valid.error().message.empty());
   }

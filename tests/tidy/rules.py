@@ -45,7 +45,7 @@ def files(root: Path, *folders: str, suffixes: tuple[str, ...] = CPP) -> Iterato
         for path in sorted((root / folder).rglob("*")):
             hidden = any(part.startswith((".", "__")) for part in path.relative_to(root).parent.parts)
             if path.is_file() and path.suffix in suffixes and not hidden:
-                yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+                yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8", errors="replace")
 
 
 def without_comments_and_strings(text: str) -> str:
@@ -99,8 +99,8 @@ def no_process_wide_effects(root: Path) -> Iterator[str]:
 def no_sleep(root: Path) -> Iterator[str]:
     why = "wait for a condition with a deadline, or use the fake clock"
     sleeps = r"\b(?:sleep_for|sleep_until|usleep|nanosleep|clock_nanosleep)\b|(?<![\w.>])::sleep\s*\("
-    # The one helper of the tests that polls a condition, the control thread of the fault rows, which does nothing else,
-    # and the wait for a kernel that is out of memory.
+    # The one helper of the tests that polls a condition, the control thread of the fault rows, which does
+    # nothing else, and the wait for a kernel that is out of memory.
     but = ("tests/support/", "tests/faults/row.cpp", "src/os/wait.cpp")
     yield from matches(root, sleeps, why, "include", "src", "apps", "tests", but=but)
 

@@ -1,9 +1,5 @@
 // `lair call`: one call on a worker that is started for it.
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "common.hpp"
@@ -19,42 +15,10 @@ struct CallArguments {
   bool pretty = false;
 };
 
-std::string read_all(std::istream& in, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (in.bad()) throw UsageError("can't read " + name);
-  return text;
-}
-
-Json arguments_of(const CallArguments& call) {
-  if (call.json.empty()) return Json::array();  // fits keywords and positions alike
-
-  std::string text = call.json;
-  std::string what = "the arguments are";
-  if (text == "-") {
-    text = read_all(std::cin, "stdin");
-    what = "stdin is";
-  } else if (text.starts_with('@')) {
-    const std::string path = text.substr(1);
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw UsageError("can't open the arguments' file '" + path + "'; check the name after '@'");
-    text = read_all(file, path);
-    what = path + " is";
-  }
-  Json arguments = parse_json(text, what);
-  if (!arguments.is_object() && !arguments.is_array()) {
-    std::string wrapped = text.size() > 60 ? "…" : printable(text);
-    throw UsageError(what + " a JSON " + arguments.type_name() +
-                     ", but a call takes an object (keywords) or an array "
-                     "(positions). For one positional argument wrap it: '[" +
-                     wrapped + "]'");
-  }
-  return arguments;
-}
-
 Result<Json> call_once(const WorkerArguments& worker, const CallArguments& call, Json arguments) {
   auto pool = Pool::create(pool_options(worker));
   if (!pool) return std::move(pool).error();
-  if (auto ready = start_one(*pool); !ready) return std::move(ready).error();
+  if (auto ready = start(*pool); !ready) return std::move(ready).error();
   auto result = pool->invoke({}, call.command, std::move(arguments));
   // Before the pool ends: a worker that takes its time to die must not keep the user waiting.
   if (result) {
@@ -65,7 +29,7 @@ Result<Json> call_once(const WorkerArguments& worker, const CallArguments& call,
 }
 
 int run(const WorkerArguments& worker, const CallArguments& call) {
-  Json arguments = arguments_of(call);
+  Json arguments = call_arguments(call.json);
   const Result<Json> result = call_once(worker, call, std::move(arguments));
   if (result) return kOk;
   if (call.as_json)

@@ -175,12 +175,12 @@ PoolOptions pool_options(const WorkerArguments& arguments) {
 }
 
 // --- Start --------------------------------------------------------------------------------------------
-Result<void> start_one(Pool& pool) {
+Result<void> start(Pool& pool, std::size_t count) {
   const Duration patience = pool.options().start_timeout;
   // The worker's own start_timeout comes first, and its error says what the worker was doing.
   const Deadline deadline = Deadline::after(patience + 2s);
   for (;;) {
-    Result<void> ready = pool.try_wait_ready(1, 20ms);
+    Result<void> ready = pool.try_wait_ready(count, 20ms);
     if (ready || ready.error().kind != ErrorKind::kDeadlineExceeded) {
       if (ready || !deadline.passed()) {
         const PoolStats stats = pool.stats();
@@ -191,7 +191,8 @@ Result<void> start_one(Pool& pool) {
       }
     } else if (deadline.passed()) {
       return Error{.kind = ErrorKind::kUnavailable,
-                   .message = "no worker became ready in time; give it more with --start-timeout"};
+                   .message = (count == 1 ? "no worker" : "not every worker") +
+                              std::string(" became ready in time; give it more with --start-timeout")};
     }
   }
 }

@@ -30,7 +30,7 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The worker that `call` and `describe` start, as the command line gives it.
+// The worker that `call`, `describe` and `bench` start, as the command line gives it.
 struct WorkerArguments {
   std::string module;
   std::vector<std::string> argv;  // what followed `--`
@@ -54,9 +54,9 @@ void add_worker_options(CLI::App& command, WorkerArguments& arguments);
 // The pool that they describe: lazy, logging to stderr. UsageError for what Lair would refuse.
 PoolOptions pool_options(const WorkerArguments& arguments);
 
-// Blocks until one worker is ready. Unlike a long-lived pool, whose second attempt may find a mended world, a
+// Blocks until `count` workers are ready. Unlike a long-lived pool, whose second attempt may find a mended world, a
 // command line gives up at the first start that fails.
-Result<void> start_one(Pool& pool);
+Result<void> start(Pool& pool, std::size_t count = 1);
 
 // The error in full, for people on stderr (its worker's lines of output stand there already) …
 void report(std::string_view subcommand, Error error, bool worker_output_shown);
@@ -69,10 +69,14 @@ void print(std::string_view text);
 // A JSON value as the user typed it. UsageError with the place; `what` names it ("the arguments").
 Json parse_json(std::string_view text, const std::string& what);
 
+// The arguments of a call: JSON text, `@FILE`, `-` for stdin, or nothing. UsageError if they are none.
+Json call_arguments(const std::string& given);
+
 // Whatever a terminal or a log can't show is shown as \xNN.
 std::string printable(std::string_view bytes);
 
 // Registered by main.cpp; each stores its exit status.
+void add_bench(CLI::App& program, WorkerArguments& worker, int& status);
 void add_call(CLI::App& program, WorkerArguments& worker, int& status);
 void add_describe(CLI::App& program, WorkerArguments& worker, int& status);
 void add_demo(CLI::App& program, WorkerArguments& worker, int& status);

@@ -69,7 +69,7 @@ std::string as_json(const std::vector<CommandInfo>& commands) {
 Result<void> describe(const WorkerArguments& worker, bool json) {
   auto pool = Pool::create(pool_options(worker));
   if (!pool) return std::move(pool).error();
-  if (auto ready = start_one(*pool); !ready) return std::move(ready).error();
+  if (auto ready = start(*pool); !ready) return std::move(ready).error();
   const std::vector<CommandInfo> commands = pool->commands();
   if (json) {
     print(as_json(commands));

@@ -1,7 +1,7 @@
 // `lair`: Lair from the command line. This file reads the command line; each subcommand has a file of its own.
 //
-// No signal is handled: SIGINT and SIGTERM end the program as they end any other, and lair-keeper then ends every
-// worker, as it would after SIGKILL or a crash.
+// No signal is handled (but SIGINT by `bench`, which reports before it ends): SIGINT and SIGTERM end the program as
+// they end any other, and lair-keeper then ends every worker, as it would after SIGKILL or a crash.
 #include <lair/version.hpp>
 
 #include <algorithm>
@@ -23,6 +23,7 @@ Examples:
   lair describe --module textstats
   lair call --module textstats count_words '["to be or not to be"]'
   lair call ping -- python3 worker.py --mode pool-worker --worker-id {worker_id}
+  lair bench --workers 4 --callers 16
 
 'lair SUBCOMMAND --help' says more. Exit statuses: docs/cli.md)";
 
@@ -61,6 +62,7 @@ int run(std::vector<std::string> arguments) {
                    "lair");
   program.set_version_flag("--version", "lair " LAIR_VERSION_STRING);
   program.footer(kExamples);
+  add_bench(program, worker, status);
   add_call(program, worker, status);
   add_describe(program, worker, status);
   add_demo(program, worker, status);
@@ -85,7 +87,7 @@ int run(std::vector<std::string> arguments) {
   if (current == &program && !arguments.front().starts_with('-')) {
     return refuse(program, "unknown subcommand '" + printable(arguments.front()) + "'" +
                                suggestion(arguments.front(), subcommands) +
-                               "; there are call, describe and demo");
+                               "; there are bench, call, describe and demo");
   }
 
   try {

@@ -52,7 +52,7 @@ class Programs:
             cwd=more.pop("cwd", self.directory),
             stdin=more.pop("stdin", subprocess.DEVNULL),
             stdout=more.pop("stdout", subprocess.PIPE),
-            stderr=subprocess.PIPE,
+            stderr=more.pop("stderr", subprocess.PIPE),
             preexec_fn=default_signals,
             **more,
         )

@@ -116,7 +116,8 @@ def test_stdout_that_cannot_be_written(lair):
 
 def test_help_and_version(lair):
     assert lair("--version").stdout.startswith("lair ")
-    for arguments in (["--help"], ["call", "--help"], ["describe", "--help"], ["demo", "--help"]):
+    for arguments in (["--help"], ["call", "--help"], ["bench", "--help"], ["describe", "--help"],
+                      ["demo", "--help"]):
         done = lair(*arguments)
         assert done.returncode == 0 and "Usage: lair" in done.stdout, arguments
     assert lair().returncode == 2

@@ -1,6 +1,7 @@
 """Calls and starts that take a known time."""
 
 import os
+import platform
 import sys
 import time
 
@@ -13,6 +14,11 @@ def warm_up():
 
 
 @lair_worker.command
+def empty():
+    """What a call costs by itself."""
+
+
+@lair_worker.command
 def nap(seconds: float):
     time.sleep(seconds)
 
@@ -20,6 +26,11 @@ def nap(seconds: float):
 @lair_worker.command
 def interpreter() -> str:
     return sys.executable
+
+
+@lair_worker.command
+def version() -> str:
+    return platform.python_version()
 
 
 @lair_worker.command

@@ -1,0 +1,256 @@
+// What a call costs: beside the floor under it (bare Python loops on a socketpair, without a pool) and beside other
+// pools. Each round measures every path once, first pinned to one core (host, workers and peers alike), then on all.
+//
+//   calls [--rounds N] [--out FILE] [--python PROGRAM]
+//
+// docs/benchmarks.md says what each row means.
+#include <ctime>
+#include <deque>
+#include <map>
+#include <mutex>
+
+#include "harness.hpp"
+#include "processes.hpp"
+
+namespace bench {
+
+namespace {
+
+constexpr std::array<std::size_t, 3> kSizes = {1, 2, 4};
+constexpr std::array<std::size_t, 3> kCallers = {1, 4, 16};
+constexpr std::size_t kCalls = 3000;        // of an empty command, in one measurement
+constexpr std::size_t kNapsPerWorker = 60;  // of 1 ms
+constexpr double kMicro = 1e6;
+
+std::string script(const std::string& name) { return LAIR_BENCH_DIR "/" + name; }
+
+std::string loops(std::size_t count) {
+  return count == 1 ? "bare JSON loop" : std::to_string(count) + " bare JSON loops";
+}
+
+// Everything that a round measures, started once: pools, bare loops, peers.
+class Rig {
+ public:
+  Rig(const Settings& settings, std::string cores) : settings_(settings), cores_(std::move(cores)) {
+    for (std::size_t i = 0; i < kSizes.back(); ++i) {
+      loops_.emplace_back(settings.python, script("workers/bare_json.py"));
+    }
+    bytes_.emplace_back(settings.python, script("workers/bare_bytes.py"));
+    for (const std::size_t size : kSizes) {
+      pools_.emplace(size, pool_options(settings, "bench_sleep", size)).first->second.wait_ready();
+    }
+    for (const char* kind : {"multiprocessing", "executor"}) {
+      peers_.emplace_back(
+          kind, std::vector<std::string>{settings.python, script("peers/python_pools.py"), kind, "1", "4"});
+    }
+    for (const char* kind : {"direct", "owned"}) {
+      peers_.emplace_back(
+          std::string("elixir_") + kind,
+          std::vector<std::string>{"elixir", script("peers/port_pool.exs"), kind, settings.python,
+                                   script("workers/bare_json.py"), "1", "4"});
+    }
+  }
+
+  void measure(Rows& rows) {
+    measure_one_caller(rows);
+    measure_throughput(rows, "empty", kCalls);
+    measure_throughput(rows, "nap_1ms", 0);
+    measure_peers(rows);
+    measure_checkout(rows);
+    measure_idle(rows);
+    measure_starts(rows);
+  }
+
+ private:
+  // `threads` bare loops, each with a thread of its own.
+  Measured bare(std::size_t threads, const std::string& frame, std::size_t count) {
+    return on_threads(threads, count,
+                      [&](std::size_t thread, std::size_t) { loops_[thread].exchange(frame); });
+  }
+  Measured pooled(std::size_t size, std::size_t callers, bool nap, std::size_t count) {
+    lair::Pool& pool = pools_.at(size);
+    return on_threads(callers, count, [&](std::size_t, std::size_t) {
+      if (nap) {
+        pool.call("nap", 0.001);
+      } else {
+        pool.call("empty");
+      }
+    });
+  }
+
+  void measure_one_caller(Rows& rows) {
+    const Measured bytes =
+        on_threads(1, kCalls, [&](std::size_t, std::size_t) { bytes_.front().exchange(empty_); });
+    const Measured json = bare(1, empty_, kCalls);
+    const Measured call = pooled(1, 1, false, kCalls);
+    p50_ = median(call.latencies);
+    const double json_p50 = median(json.latencies);
+    const auto row = [&](const char* name, const Measured& measured) {
+      const double p50 = median(measured.latencies);
+      rows.add(name, cores_, p50 * kMicro, "us", Ratio{p50 / json_p50, "bare JSON loop"});
+    };
+    row("p50_bare_bytes", bytes);
+    row("p50_bare_json", json);
+    row("p50_call", call);
+    json_p50_ = json_p50;
+    const double p99 = quantile(call.latencies, 0.99);
+    rows.add("p99_call", cores_, p99 * kMicro, "us",
+             Ratio{p99 / quantile(json.latencies, 0.99), "bare JSON loop's p99"});
+  }
+
+  // Calls a second, beside as many bare loops as there can be calls at once.
+  void measure_throughput(Rows& rows, const std::string& work, std::size_t calls) {
+    const bool nap = calls == 0;
+    std::map<std::size_t, double> floors;
+    for (const std::size_t size : kSizes) {
+      const Measured floor = bare(size, nap ? nap_ : empty_, nap ? kNapsPerWorker * size : calls);
+      floors[size] = floor.per_second();
+      rows.add(
+          work + "_bare_" + std::to_string(size), cores_, floor.per_second(), "calls/s",
+          Ratio{floor.per_second() / (static_cast<double>(size) * floors[1]), "N times one bare JSON loop"});
+    }
+    for (const std::size_t size : kSizes) {
+      for (const std::size_t callers : kCallers) {
+        const std::size_t at_once = std::min(size, callers);
+        const Measured measured = pooled(size, callers, nap, nap ? kNapsPerWorker * at_once : calls);
+        const double rate = measured.per_second();
+        rows.add(work + "_callers_" + std::to_string(callers) + "_workers_" + std::to_string(size), cores_,
+                 rate, "calls/s", Ratio{rate / floors[at_once], loops(at_once)});
+        if (!nap && size == 4 && callers == 4) rate_ = rate;
+      }
+    }
+  }
+
+  // A peer's own rows are beside the floor; `call_…` rows have Lair's value of this round beside the peer's.
+  void measure_peers(Rows& rows) {
+    for (Peer& peer : peers_) {
+      const double p50 = peer.measure(1, 1, kCalls / 3).p50_us / kMicro;
+      const double rate = peer.measure(4, 4, kCalls).per_second;
+      rows.add("p50_" + peer.name(), cores_, p50 * kMicro, "us", Ratio{p50 / json_p50_, "bare JSON loop"});
+      rows.add("p50_call_to_" + peer.name(), cores_, p50_ * kMicro, "us", Ratio{p50_ / p50, peer.name()});
+      rows.add("empty_4_4_" + peer.name(), cores_, rate, "calls/s");
+      rows.add("empty_4_4_call_to_" + peer.name(), cores_, rate_, "calls/s",
+               Ratio{rate_ / rate, peer.name()});
+    }
+  }
+
+  void measure_checkout(Rows& rows) {
+    constexpr int kTimes = 20'000;
+    lair::Pool& pool = pools_.at(4);
+    const double pair = seconds_of([&] {
+                          for (int i = 0; i < kTimes; ++i) pool.checkout().release();
+                        }) /
+                        kTimes;
+    std::mutex mutex;
+    const double locks = seconds_of([&] {
+                           for (int i = 0; i < 2 * kTimes; ++i) const std::lock_guard lock(mutex);
+                         }) /
+                         kTimes;
+    rows.add("checkout_checkin", cores_, pair * kMicro, "us",
+             Ratio{pair / locks, "two locks of a free std::mutex"});
+  }
+
+  // Nanoseconds on a CPU so far.
+  static double cpu_time_of(int pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/schedstat");
+    double nanoseconds = 0;
+    file >> nanoseconds;
+    return nanoseconds;
+  }
+
+  // The host (its three pools), and of the pool of four its keeper and workers.
+  void measure_idle(Rows& rows) {
+    std::vector<int> pids;
+    for (const lair::WorkerStats& worker : pools_.at(4).stats().workers) pids.push_back(worker.pid);
+    std::ifstream stat("/proc/" + std::to_string(pids.front()) + "/stat");
+    std::string text;
+    std::getline(stat, text);
+    std::istringstream after_name(text.substr(text.rfind(')') + 1));
+    std::string state;
+    int keeper = 0;
+    after_name >> state >> keeper;
+    pids.push_back(keeper);
+
+    const auto used = [&] {
+      timespec own{};
+      ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+      double nanoseconds = static_cast<double>(own.tv_sec) * 1e9 + static_cast<double>(own.tv_nsec);
+      for (const int pid : pids) nanoseconds += cpu_time_of(pid);
+      return nanoseconds;
+    };
+    const double before = used();
+    const double seconds = seconds_of([] { std::this_thread::sleep_for(500ms); });
+    rows.add("idle_pool_of_4", cores_, (used() - before) / (seconds * 1e9) * 100, "% of a CPU");
+  }
+
+  void measure_starts(Rows& rows) {
+    for (const std::size_t count : {std::size_t{1}, std::size_t{16}}) {
+      const double bare_seconds = seconds_of([&] {
+        std::deque<BareLoop> loops;
+        for (std::size_t i = 0; i < count; ++i)
+          loops.emplace_back(settings_.python, script("workers/bare_json.py"));
+        for (BareLoop& loop : loops) loop.exchange(empty_);
+      });
+      std::optional<lair::Pool> pool;
+      const double seconds = seconds_of([&] {
+        pool.emplace(pool_options(settings_, "bench_sleep", count));
+        pool->wait_ready();
+      });
+      rows.add("start_" + std::to_string(count), cores_, seconds * 1e3, "ms",
+               Ratio{seconds / bare_seconds, loops(count) + ", to the first reply"});
+    }
+  }
+
+  const Settings& settings_;
+  const std::string cores_;
+  const std::string empty_ = framed(R"([1,1234,1,"empty",[],{"ms":59999}])");
+  const std::string nap_ = framed(R"([1,1234,1,"nap",[0.001],{"ms":59999}])");
+  std::deque<BareLoop> loops_;
+  std::deque<BareLoop> bytes_;
+  std::map<std::size_t, lair::Pool> pools_;
+  std::deque<Peer> peers_;
+  double p50_ = 0;  // this round's
+  double json_p50_ = 0;
+  double rate_ = 0;
+};
+
+// This thread, and with it whatever it starts from here on.
+void run_on(const cpu_set_t& set) { ::sched_setaffinity(0, sizeof set, &set); }
+
+void measure(const Settings& settings, Rows& rows) {
+  cpu_set_t all;
+  ::sched_getaffinity(0, sizeof all, &all);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && CPU_COUNT(&one) == 0; --cpu) {
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);  // the last: interrupts like the first
+  }
+  for (const std::string cores : {"one", "all"}) {
+    run_on(cores == "one" ? one : all);
+    Rig rig(settings, cores);
+    Rows warm_up;
+    rig.measure(warm_up);
+    for (int round = 0; round < settings.rounds; ++round) {
+      tell(settings, cores, round);
+      rig.measure(rows);
+    }
+  }
+}
+
+}  // namespace
+
+}  // namespace bench
+
+int main(int argc, char** argv) {
+  using namespace bench;
+  Settings settings = settings_of(argc, argv, "calls", 20);
+  try {
+    const Json machine = machine_facts(resolve_python(settings));
+    Rows rows;
+    measure(settings, rows);
+    return finish(settings, rows, machine);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "calls: %s\n", error.what());
+    return 1;
+  }
+}

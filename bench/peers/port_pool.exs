@@ -1,0 +1,161 @@
+# A pool of Erlang ports, as a peer: elixir port_pool.exs (direct | owned) PYTHON WORKER SIZE...
+#
+# The workers are Python programs on ports with {:packet, 4}: the same bare_json.py that is the floor. Two pools, both
+# as small as they can be without losing a dead worker or a dead caller unnoticed:
+#
+#   direct   in the manner of NimblePool: the pool hands the port over (Port.connect), the caller talks to it itself,
+#            and hands it back
+#   owned    in the manner of poolboy: each port belongs to a GenServer, which talks to it for the caller
+#
+# Answers each line "SIZE CALLERS CALLS" on stdin with "calls/s p50-in-µs". OTP 25 has no JSON, so that the request is
+# put together from text, and of the reply only what is needed is looked at: less work than Lair's side does.
+
+defmodule Message do
+  def request(number), do: ["[1,", Integer.to_string(number), ",1,\"empty\",[],{\"ms\":60000}]"]
+
+  def check(reply, number) do
+    expected = "[2, " <> Integer.to_string(number) <> ", 1, null]"
+    ^expected = reply
+  end
+end
+
+# The queue of callers and the list of free workers, for both kinds.
+defmodule PortPool do
+  use GenServer
+
+  def start_link(kind, open, size), do: GenServer.start_link(__MODULE__, {kind, open, size})
+  def checkout(pool), do: GenServer.call(pool, :checkout, :infinity)
+  def checkin(pool, reference, worker), do: send(pool, {:checkin, reference, worker})
+
+  def init({kind, open, size}) do
+    Process.flag(:trap_exit, true)
+    {:ok, %{kind: kind, free: Enum.map(1..size, fn _ -> open.() end), waiting: :queue.new(), busy: %{}}}
+  end
+
+  def handle_call(:checkout, from, %{free: []} = state) do
+    {:noreply, %{state | waiting: :queue.in(from, state.waiting)}}
+  end
+
+  def handle_call(:checkout, from, %{free: [worker | free]} = state) do
+    {:noreply, lend(worker, from, %{state | free: free})}
+  end
+
+  def handle_info({:checkin, reference, worker}, state) do
+    Process.demonitor(reference, [:flush])
+    state = %{state | busy: Map.delete(state.busy, reference)}
+
+    case :queue.out(state.waiting) do
+      {{:value, from}, waiting} -> {:noreply, lend(worker, from, %{state | waiting: waiting})}
+      {:empty, _} -> {:noreply, %{state | free: [worker | state.free]}}
+    end
+  end
+
+  def handle_info({:DOWN, _, :process, _, reason}, _), do: exit({:caller_died, reason})
+  def handle_info({:EXIT, _, reason}, _), do: exit({:worker_died, reason})
+
+  defp lend(worker, {caller, _} = from, state) do
+    reference = Process.monitor(caller)
+    if state.kind == :direct, do: Port.connect(worker, caller)
+    GenServer.reply(from, {reference, worker})
+    %{state | busy: Map.put(state.busy, reference, worker)}
+  end
+end
+
+# Owns one port; one request at a time.
+defmodule PortWorker do
+  use GenServer
+
+  def start_link(open), do: GenServer.start_link(__MODULE__, open)
+  def call(worker), do: GenServer.call(worker, :call)
+
+  def init(open), do: {:ok, {open.(), 0}}
+
+  def handle_call(:call, _, {port, number}) do
+    Port.command(port, Message.request(number))
+
+    receive do
+      {^port, {:data, reply}} -> {:reply, Message.check(reply, number), {port, number + 1}}
+    end
+  end
+end
+
+defmodule Caller do
+  def call(:direct, pool, number) do
+    {reference, port} = PortPool.checkout(pool)
+    Port.command(port, Message.request(number))
+
+    receive do
+      {^port, {:data, reply}} -> Message.check(reply, number)
+    end
+
+    Port.connect(port, pool)
+    Process.unlink(port)
+    PortPool.checkin(pool, reference, port)
+  end
+
+  def call(:owned, pool, _) do
+    {reference, worker} = PortPool.checkout(pool)
+    PortWorker.call(worker)
+    PortPool.checkin(pool, reference, worker)
+  end
+
+  def measure(kind, pool, callers, calls) do
+    tickets = :atomics.new(1, [])
+    main = self()
+
+    run = fn ->
+      receive do: (:start -> :ok)
+      send(main, {:done, loop(kind, pool, tickets, calls, [])})
+    end
+
+    processes = for _ <- 1..callers, do: spawn_link(run)
+    began = System.monotonic_time()
+    for process <- processes, do: send(process, :start)
+    latencies = for(_ <- processes, do: receive(do: ({:done, mine} -> mine))) |> Enum.concat() |> Enum.sort()
+    seconds = (System.monotonic_time() - began) / System.convert_time_unit(1, :second, :native)
+    made = length(latencies)
+    p50 = Enum.at(latencies, div(made, 2)) / System.convert_time_unit(1, :second, :native) * 1.0e6
+    IO.puts("#{made / seconds} #{p50}")
+  end
+
+  defp loop(kind, pool, tickets, calls, latencies) do
+    number = :atomics.add_get(tickets, 1, 1)
+
+    if number > calls do
+      latencies
+    else
+      began = System.monotonic_time()
+      call(kind, pool, number)
+      loop(kind, pool, tickets, calls, [System.monotonic_time() - began | latencies])
+    end
+  end
+end
+
+[kind, python, worker | sizes] = System.argv()
+kind = String.to_existing_atom(kind)
+open = fn -> Port.open({:spawn_executable, python}, [:binary, {:packet, 4}, args: [worker]]) end
+
+open_one =
+  case kind do
+    :direct ->
+      open
+
+    :owned ->
+      fn ->
+        {:ok, worker} = PortWorker.start_link(open)
+        worker
+      end
+  end
+
+pools =
+  for size <- Enum.map(sizes, &String.to_integer/1), into: %{} do
+    {:ok, pool} = PortPool.start_link(kind, open_one, size)
+    {size, pool}
+  end
+
+IO.puts("ready")
+
+for line <- IO.stream(:stdio, :line) do
+  [size, callers, calls] = line |> String.split() |> Enum.map(&String.to_integer/1)
+  Caller.measure(kind, pools[size], callers, calls)
+end

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <lair/endpoint.hpp>
+#include <lair/installed.hpp>
 #include <lair/lease.hpp>
 #include <lair/options.hpp>
 #include <lair/stats.hpp>

@@ -8,12 +8,8 @@
 #include <map>
 #include <string_view>
 
-#include "os/proc.hpp"
+#include "os/installed.hpp"
 #include "os/program.hpp"
-
-#ifndef LAIR_DATA_DIRS
-#define LAIR_DATA_DIRS ""
-#endif
 
 extern "C" char** environ;
 
@@ -82,19 +78,9 @@ Result<std::string> find_sdk() {
                   ", which has no lair_worker/__init__.py; unset it, or set it to the directory that holds "
                   "lair_worker");
   }
-  std::vector<fs::path> places;
-  for (const std::string& file : {os::program_path(), os::library_path()}) {
-    if (!file.empty())
-      places.push_back(fs::path(file).parent_path().parent_path() / "share" / "lair" / "python");
-  }
-  std::string_view rest = LAIR_DATA_DIRS;
-  while (!rest.empty()) {
-    const std::size_t colon = std::min(rest.find(':'), rest.size());
-    if (colon > 0) places.push_back(fs::path(rest.substr(0, colon)) / "python");
-    rest.remove_prefix(std::min(colon + 1, rest.size()));
-  }
   std::string looked;
-  for (const fs::path& place : places) {
+  for (const std::string& folder : os::places_of(os::Part::kData)) {
+    const fs::path place = fs::path(folder) / "python";
     std::error_code ignored;
     if (fs::exists(place / "lair_worker" / "__init__.py", ignored)) return place.string();
     looked += "\n  " + place.string();

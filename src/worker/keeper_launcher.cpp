@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "os/installed.hpp"
 #include "os/memfd.hpp"
 #include "os/message_socket.hpp"
 #include "os/pidfd.hpp"
@@ -16,10 +17,6 @@
 #include "os/spawn.hpp"
 #include "os/stream_pair.hpp"
 #include "os/wait.hpp"
-
-#ifndef LAIR_LIBEXEC_DIRS
-#define LAIR_LIBEXEC_DIRS ""
-#endif
 
 namespace lair::worker {
 
@@ -164,23 +161,15 @@ Result<std::string> find_keeper() {
   }
   std::vector<fs::path> places;
   for (const std::string& file : {os::program_path(), os::library_path()}) {
-    if (file.empty()) continue;
-    const fs::path folder = fs::path(file).parent_path();
-    places.push_back(folder / "lair-keeper");
-    places.push_back((folder / ".." / "libexec" / "lair" / "lair-keeper").lexically_normal());
+    if (!file.empty()) places.push_back(fs::path(file).parent_path() / "lair-keeper");
   }
-  std::string_view rest = LAIR_LIBEXEC_DIRS;
-  while (!rest.empty()) {
-    const std::size_t colon = std::min(rest.find(':'), rest.size());
-    if (colon > 0) places.push_back(fs::path(rest.substr(0, colon)) / "lair-keeper");
-    rest.remove_prefix(std::min(colon + 1, rest.size()));
-  }
+  for (const std::string& folder : os::places_of(os::Part::kLibexec))
+    places.push_back(fs::path(folder) / "lair-keeper");
   std::string looked;
-  std::vector<fs::path> seen;
+  std::set<fs::path> seen;
   for (const fs::path& place : places) {
-    if (std::find(seen.begin(), seen.end(), place) != seen.end()) continue;
+    if (!seen.insert(place).second) continue;
     if (os::is_executable(place.string())) return place.string();
-    seen.push_back(place);
     looked += "\n  " + place.string();
   }
   return unavailable(

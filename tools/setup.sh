@@ -1,7 +1,6 @@
 # What the machine must have. Sourced by ./dev; offline and instant when nothing is missing.
 
 build_packages=(cmake ninja-build g++ ccache pkg-config nlohmann-json3-dev libspdlog-dev libcli11-dev python3)
-bench_packages=(elixir)
 test_packages=(libgtest-dev libgmock-dev python3-venv clang-tidy-14 clang-format-14 util-linux dpkg-dev elixir)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 

@@ -79,6 +79,7 @@ std::string printable(std::string_view bytes);
 void add_bench(CLI::App& program, WorkerArguments& worker, int& status);
 void add_call(CLI::App& program, WorkerArguments& worker, int& status);
 void add_describe(CLI::App& program, WorkerArguments& worker, int& status);
+void add_doctor(CLI::App& program, WorkerArguments& worker, int& status);
 void add_demo(CLI::App& program, WorkerArguments& worker, int& status);
 
 }  // namespace lair::cli

@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kExamples = R"(
 Examples:
   lair demo
+  lair doctor
   lair describe --module textstats
   lair call --module textstats count_words '["to be or not to be"]'
   lair call ping -- python3 worker.py --mode pool-worker --worker-id {worker_id}
@@ -65,6 +66,7 @@ int run(std::vector<std::string> arguments) {
   add_bench(program, worker, status);
   add_call(program, worker, status);
   add_describe(program, worker, status);
+  add_doctor(program, worker, status);
   add_demo(program, worker, status);
 
   // Everything behind the first "--" is the worker's, options and all; CLI11 would make COMMAND and JSON of it.
@@ -87,7 +89,7 @@ int run(std::vector<std::string> arguments) {
   if (current == &program && !arguments.front().starts_with('-')) {
     return refuse(program, "unknown subcommand '" + printable(arguments.front()) + "'" +
                                suggestion(arguments.front(), subcommands) +
-                               "; there are bench, call, describe and demo");
+                               "; there are bench, call, describe, doctor and demo");
   }
 
   try {

@@ -26,6 +26,14 @@ enum class SlotState : std::uint8_t {
 inline constexpr std::size_t kSlotStates = 8;
 const char* to_string(SlotState state) noexcept;
 
+// How long each stage of a worker's start took. All zero until it is ready; `warm_up` stays zero for protocol 1.
+struct StartTimes {
+  Duration environment{};  // the pool's first worker waits for it; for the others it is there already
+  Duration spawn{};
+  Duration handshake{};  // a Python worker's interpreter and imports
+  Duration warm_up{};    // its on_start functions
+};
+
 struct WorkerStats {
   std::uint32_t slot = 0;
   std::uint64_t generation = 0;  // 0: the slot never had a worker
@@ -33,6 +41,7 @@ struct WorkerStats {
   bool overflow = false;
   int pid = 0;
   std::uint64_t calls = 0;  // completed by this generation
+  StartTimes start = {};
 };
 
 struct PoolStats {

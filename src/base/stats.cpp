@@ -16,6 +16,7 @@ Json to_json_value(const PoolStats& stats) {
   Json slots = Json::object();
   for (std::size_t i = 0; i < kSlotStates; ++i) slots[to_string(static_cast<SlotState>(i))] = stats.slots[i];
 
+  const auto seconds = [](Duration duration) { return std::chrono::duration<double>(duration).count(); };
   Json workers = Json::array();
   for (const WorkerStats& worker : stats.workers) {
     workers.push_back({{"slot", worker.slot},
@@ -23,7 +24,12 @@ Json to_json_value(const PoolStats& stats) {
                        {"state", to_string(worker.state)},
                        {"overflow", worker.overflow},
                        {"pid", worker.pid},
-                       {"calls", worker.calls}});
+                       {"calls", worker.calls},
+                       {"start_seconds",
+                        {{"environment", seconds(worker.start.environment)},
+                         {"spawn", seconds(worker.start.spawn)},
+                         {"handshake", seconds(worker.start.handshake)},
+                         {"warm_up", seconds(worker.start.warm_up)}}}});
   }
 
   return {{"name", stats.name},
@@ -32,7 +38,7 @@ Json to_json_value(const PoolStats& stats) {
           {"ready", stats.ready()},
           {"slots", std::move(slots)},
           {"waiters", stats.waiters},
-          {"oldest_wait_seconds", std::chrono::duration<double>(stats.oldest_wait).count()},
+          {"oldest_wait_seconds", seconds(stats.oldest_wait)},
           {"admitted", stats.admitted},
           {"ok", stats.ok},
           {"error", stats.error},

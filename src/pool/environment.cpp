@@ -89,17 +89,7 @@ Result<std::string> find_sdk() {
                 "\nInstall Lair whole, or set LAIR_SDK to the directory that holds lair_worker.");
 }
 
-Result<Environment> Environment::look_up(const PoolOptions& options) {
-  Environment found;
-  found.options_ = options;
-  const WorkerSpec& spec = options.worker;
-
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    const std::string_view name = text.substr(0, text.find('='));
-    if (allowed(name, spec.inherit_env) && !is_of_a_worker(name)) found.inherited_.emplace_back(text);
-  }
-
+Result<std::string> find_worker_program(const WorkerSpec& spec) {
   std::error_code unreadable;
   if (!spec.cwd.empty() && !fs::is_directory(spec.cwd, unreadable)) {
     return failed("cwd = \"" + spec.cwd + "\" is not a directory" +
@@ -132,6 +122,22 @@ Result<Environment> Environment::look_up(const PoolOptions& options) {
                        ? "\nSet `interpreter` (--python) or `venv` to a Python of version 3.9 or later."
                        : ""));
   }
+  return program;
+}
+
+Result<Environment> Environment::look_up(const PoolOptions& options) {
+  Environment found;
+  found.options_ = options;
+  const WorkerSpec& spec = options.worker;
+
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const std::string_view name = text.substr(0, text.find('='));
+    if (allowed(name, spec.inherit_env) && !is_of_a_worker(name)) found.inherited_.emplace_back(text);
+  }
+
+  auto program = find_worker_program(spec);
+  if (!program) return std::move(program).error();
   found.program_ = *std::move(program);
 
   if (!spec.argv.empty()) return found;

@@ -43,6 +43,9 @@ class Environment {
   std::vector<std::string> inherited_;  // "NAME=value", as allowed
 };
 
+// The program that workers run, as found: the interpreter, or argv[0].
+Result<std::string> find_worker_program(const WorkerSpec& spec);
+
 // Where the Python SDK is: the directory to put on the module search path. `LAIR_SDK` wins; then what lies beside
 // the program or the library, then the installed path.
 Result<std::string> find_sdk();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <lair/error.hpp>
+#include <lair/stats.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,7 @@ struct Record {
   // Guarded by the shell's mutex.
   std::optional<ExitStatus> exit;
   const char* stage = "spawn";  // while starting
+  StartTimes start;             // set when it is ready
 };
 
 using RecordPtr = std::shared_ptr<Record>;

@@ -409,7 +409,8 @@ PoolStats Shell::stats() const {
                              .state = view.state,
                              .overflow = view.overflow,
                              .pid = current ? record->process.pid : 0,
-                             .calls = view.calls});
+                             .calls = view.calls,
+                             .start = current ? record->start : StartTimes{}});
   }
   return stats;
 }

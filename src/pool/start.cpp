@@ -98,6 +98,7 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
             const bool two = announced.protocol == wire::Protocol::kTwo;
             record.announcement = std::make_shared<const wire::Announcement>(std::move(announced));
             if (shell_.step(core::Handshaken{record.ref}) != core::Outcome::kDone) return;
+            ward.stage_took(ward.took.handshake);
             if (two) {
               advance(ward, Stage::kWarmUp);
             } else {
@@ -121,7 +122,10 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
 void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
   auto started = wire::decode_started_up(ward.record->ref.generation, payload);
   std::visit(Overloaded{
-                 [&](wire::StartedUp&) { ready(ward); },
+                 [&](wire::StartedUp&) {
+                   ward.stage_took(ward.took.warm_up);
+                   ready(ward);
+                 },
                  [&](wire::StartError& failed) {
                    Error error = start_error(ward, failed.type + ": " + failed.message);
                    error.stage = failed.stage;
@@ -147,6 +151,7 @@ void Supervisor::ready(Ward& ward) {
   {
     const std::lock_guard lock(shell_.mutex_);
     shell_.announced_ = record.announcement;
+    record.start = ward.took;
     if (!shell_.core_.failed()) shell_.last_start_error_.reset();
     ++shell_.counters_.workers_ready;
   }

@@ -242,6 +242,7 @@ void Supervisor::spawn(core::WorkerRef ref) {
 }
 
 void Supervisor::launch(Ward& ward) {
+  ward.stage_took(ward.took.environment);
   if (environment_error_) {
     fail_start(ward, *environment_error_, true, false);
     return;
@@ -370,6 +371,7 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
     return;
   }
 
+  ward.stage_took(ward.took.spawn);
   advance(ward, Stage::kHandshake);
   const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),
                                                 .generation = record.ref.generation,

@@ -37,12 +37,21 @@ class Supervisor {
     RecordPtr record;
     Stage stage = Stage::kSpawn;
     Deadline start_deadline = Deadline::never();
+    TimePoint stage_began = SteadyClock::now();
+    StartTimes took;
     worker::LogPump out;
     worker::LogPump err;
     TimePoint kill_at = TimePoint::max();  // when it has had time to write its stack
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
+
+    // What has passed since the last call belongs to the stage whose `sum` it is.
+    void stage_took(Duration& sum) {
+      const TimePoint now = SteadyClock::now();
+      sum += now - stage_began;
+      stage_began = now;
+    }
   };
   // The question to a version manager's shim: which Python is behind you?
   struct Probe {

@@ -29,6 +29,28 @@ TEST_F(Start, AnEagerPoolStartsAllOfItsWorkersSideBySide) {
   EXPECT_EQ(pool.stats().workers_started, 6u);
 }
 
+TEST_F(Start, AWorkerTellsHowLongEachStageTook) {
+  PoolOptions options = options_for("slow_start", 1);
+  options.worker.env["SLOW_START"] = "0.2";
+  const TimePoint began = SteadyClock::now();
+  Pool pool(std::move(options));
+  pool.wait_ready();
+  const Duration waited = SteadyClock::now() - began;
+  const StartTimes took = pool.stats().workers.at(0).start;
+  EXPECT_GE(took.warm_up, 200ms);
+  EXPECT_GT(took.spawn, Duration::zero());
+  EXPECT_GT(took.handshake, took.spawn);  // an interpreter takes longer to load than to fork
+  EXPECT_LE(took.environment + took.spawn + took.handshake + took.warm_up, waited);
+}
+
+TEST_F(Start, AProgramOfProtocol1HasNoWarmUp) {
+  Pool pool(options_for(script_worker("original.py"), 1));
+  pool.wait_ready();
+  const StartTimes took = pool.stats().workers.at(0).start;
+  EXPECT_GT(took.handshake, Duration::zero());
+  EXPECT_EQ(took.warm_up, Duration::zero());
+}
+
 TEST_F(Start, WaitReadyCountsAndTimesOut) {
   PoolOptions options = options_for("slow_start", 2);
   options.worker.env["SLOW_START"] = "60";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,6 +88,10 @@ def test_the_programs_of_a_moved_tree(tree, module):
     done = tree.lair("call", "--module", module, "where")
     assert done.stdout == f'"{tree.prefix}/share/lair/python/lair_worker/__init__.py"\n'
     assert tree.lair("--version").stdout == f"lair {VERSION}\n"
+    doctor = json.loads(tree.lair("doctor", "--json").stdout)
+    places = {check["name"]: check["facts"].get("path") for check in doctor["checks"]}
+    assert places["lair-keeper"] == str(tree.prefix / "libexec/lair/lair-keeper")
+    assert places["SDK"] == str(tree.prefix / "share/lair/python")
     demo = tree.lair("demo", "--files", "8", "--json")
     assert '"files"' in demo.stdout
 

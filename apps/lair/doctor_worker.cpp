@@ -67,7 +67,7 @@ class Examination {
       return;
     }
     auto pool = Pool::create(options_);
-    const Result<void> ready = pool ? start_one(*pool) : Result<void>(pool.error());
+    const Result<void> ready = pool ? start(*pool) : Result<void>(pool.error());
     if (!ready) {
       fail_start(found, ready.error());
       add(std::move(found));

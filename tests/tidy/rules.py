@@ -21,7 +21,7 @@ FLOORS = {
     "src/core": {"base"},
     "src/worker": {"base", "os", "wire"},
     "src/pool": {"base", "os", "wire", "core", "worker"},
-    # The demo is an example, too, and the bench's echo another; the doctor looks at what a pool would look at.
+    # The demo is an example, and so is what `bench` echoes; `doctor` looks at what a pool would look at.
     "apps/lair": {
         "base",
         "os",

@@ -11,7 +11,7 @@
 //     docs/adr/0004-handoff.md. Never is a permit free while a waiter for it sleeps unwoken.
 //   · A slot refills when its worker is dead, not when a leaked hold on that worker comes back.
 //
-// The invariants (docs/architecture.md lists them) are checked by `broken_invariant()`.
+// The invariants are checked by `broken_invariant()`; src/core/invariants.cpp lists them.
 //
 // Thread-safety: none; the shell's mutex guards it.
 #pragma once

@@ -1,4 +1,4 @@
-// What must hold between any two steps. Tests, the simulator and sanitizer builds ask after each one.
+// What must hold between any two steps. Tests, the simulator and the dev and sanitizer builds ask after each one.
 #include <algorithm>
 
 #include "core/core.hpp"

@@ -2,7 +2,7 @@
 
 build_packages=(cmake ninja-build g++ ccache pkg-config nlohmann-json3-dev libspdlog-dev libcli11-dev python3)
 test_packages=(libgtest-dev libgmock-dev python3-venv clang-tidy-14 clang-format-14 util-linux)
-peer_packages=(dpkg-dev elixir)  # what the tests and benchmarks set beside Lair
+peer_packages=(dpkg-dev elixir erlang-jiffy)  # what the tests and benchmarks set beside Lair
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 
 # need_packages NAME...: installs those that dpkg does not know as installed.

@@ -31,9 +31,12 @@ IoResult result_of(ssize_t n, bool zero_is_end) {
 
 Stream Stream::socket(Fd fd) {
   Stream stream;
+  stream.socket_ = true;
   stream.in_ = std::move(fd);
   return stream;
 }
+
+Stream Stream::pipe(Fd in) { return pipes(std::move(in), Fd(), Fd()); }
 
 Stream Stream::pipes(Fd in, Fd out, Fd keep_alive) {
   Stream stream;
@@ -54,8 +57,8 @@ IoResult Stream::write(const Piece* pieces, std::size_t count) {
   message.msg_iovlen = count;
   ssize_t n = 0;
   do {
-    n = out_ ? ::writev(out_.get(), parts.data(), static_cast<int>(count))
-             : ::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    n = socket_ ? ::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                : ::writev(out_.get(), parts.data(), static_cast<int>(count));
   } while (n < 0 && errno == EINTR);
   return result_of(n, false);
 }
@@ -63,13 +66,25 @@ IoResult Stream::write(const Piece* pieces, std::size_t count) {
 IoResult Stream::read(char* data, std::size_t size) {
   ssize_t n = 0;
   do {
-    n = ::read(in_.get(), data, size);
+    n = socket_ ? ::recv(in_.get(), data, size, MSG_DONTWAIT) : ::read(in_.get(), data, size);
   } while (n < 0 && errno == EINTR);
   return result_of(n, true);
 }
 
+IoResult Stream::wait_read(char* data, std::size_t size) {
+  ssize_t n = 0;
+  do {
+    n = ::recv(in_.get(), data, size, 0);
+  } while (n < 0 && errno == EINTR);
+  return result_of(n, true);
+}
+
+void Stream::interrupt() const {
+  if (socket_) ::shutdown(in_.get(), SHUT_RD);
+}
+
 IoStatus Stream::look() const {
-  if (out_) {
+  if (!socket_) {
     pollfd poll{.fd = in_.get(), .events = POLLIN, .revents = 0};
     int n = 0;
     do {

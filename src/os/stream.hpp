@@ -1,10 +1,10 @@
-// Non-blocking byte streams: one socket for both directions, or two pipes.
+// Byte streams: one socket for both directions, or two pipes. Nothing here blocks but `wait_read`.
 //
 // A write to a dead peer must not raise SIGPIPE in the host, whose signal dispositions are not ours. Sockets are
 // written with MSG_NOSIGNAL. Pipes have no such flag: the owner of an outgoing pipe keeps a read end of it open
 // as well (`keep_alive`), so the pipe is never broken; that its reader has died is known from the pidfd.
 //
-// Thread-safety: one thread at a time.
+// Thread-safety: one thread at a time, but for `interrupt`.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,9 @@ struct IoResult {
 class Stream {
  public:
   Stream() = default;
-  static Stream socket(Fd fd);
+  static Stream socket(Fd fd);  // a blocking one
   static Stream pipes(Fd in, Fd out, Fd keep_alive);
+  static Stream pipe(Fd in);  // to read only
 
   explicit operator bool() const { return static_cast<bool>(in_); }
   int in_fd() const { return in_.get(); }
@@ -45,11 +46,18 @@ class Stream {
   static constexpr std::size_t kMostPieces = 4;
   IoResult write(const Piece* pieces, std::size_t count);
   IoResult read(char* data, std::size_t size);
+  // On a socket only: blocks until there is something to read, or `interrupt`. One system call where polling takes two.
+  bool is_socket() const { return socket_; }
+  IoResult wait_read(char* data, std::size_t size);
+  // Ends a wait_read, now or the next one, with kClosed; what had arrived before is still read first. From then on the
+  // other end's writes fail. Any thread, while the stream is open. On pipes it does nothing.
+  void interrupt() const;
 
   // Is there anything to read, without reading it? kOk: yes. 0.25 µs on a socket.
   IoStatus look() const;
 
  private:
+  bool socket_ = false;
   Fd in_;
   Fd out_;
   Fd keep_alive_;

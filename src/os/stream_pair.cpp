@@ -9,7 +9,6 @@ namespace lair::os {
 StreamPair make_stream_pair() noexcept {
   int ends[2] = {-1, -1};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return {};
-  set_nonblocking(ends[0]);
   return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
 }
 

@@ -7,8 +7,8 @@
 
 namespace lair::os {
 
-// A connected pair of byte-stream sockets, CLOEXEC. Ours is non-blocking; theirs blocks, as programs expect of their
-// stdin. None (errno set) where the system refuses.
+// A connected pair of byte-stream sockets, CLOEXEC. Both ends block: theirs as programs expect of their stdin, ours
+// unless a call asks otherwise (MSG_DONTWAIT). None (errno set) where the system refuses.
 struct StreamPair {
   Fd ours;
   Fd theirs;

@@ -21,6 +21,9 @@ constexpr int kMostDispatches = 4;
 // how long an error message waits for it on a machine that has other things to do.
 constexpr Duration kExitPatience = std::chrono::milliseconds(500);
 
+// A worker that has been idle for longer is looked at before it is used again.
+constexpr Duration kShortRest = std::chrono::microseconds(100);
+
 // What one attempt on one worker came to.
 struct Attempt {
   Result<Json> result;
@@ -55,14 +58,14 @@ std::string known_commands(const wire::Announcement& announced, std::string_view
   return text + (names.size() > 12 ? ", …" : "");
 }
 
-Error unknown(const wire::Announcement& announced, std::string_view command) {
-  return error_of(ErrorKind::kUnknownCommand, Delivery::kNotSent,
-                  "unknown " + quoted(command) + known_commands(announced, command));
-}
-
 Delivery sent_or_not(bool sent) { return sent ? Delivery::kMaybeExecuted : Delivery::kNotSent; }
 
 }  // namespace
+
+Error unknown_command(const wire::Announcement& announced, std::string_view command) {
+  return error_of(ErrorKind::kUnknownCommand, Delivery::kNotSent,
+                  "unknown " + quoted(command) + known_commands(announced, command));
+}
 
 // The worker answered: with a value, or with an error that is not its fault.
 static Attempt answered(std::string_view command, wire::Reply reply, WorkerIdentity worker) {
@@ -164,7 +167,7 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
   WorkerIdentity worker{
       .slot = record.ref.slot, .generation = record.ref.generation, .pid = record.process.pid};
 
-  if (!announced.knows(std::string(command))) return {.result = unknown(announced, command)};
+  if (!announced.knows(command)) return {.result = unknown_command(announced, command)};
   if (announced.protocol == wire::Protocol::kOne && positional) {
     if (arguments != "[]") {
       return {.result = error_of(ErrorKind::kInvalidArgument, Delivery::kNotSent,
@@ -175,7 +178,10 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
     arguments = "{}";
   }
   Channel& channel = *record.channel;
-  switch (channel.quiet()) {
+  // What a worker says out of turn it mostly says at once or much later. Between calls that follow each other closely a
+  // look would cost more than it finds: then the reply to this call is what shows it, by its number.
+  const bool rested = started - record.rests_since > kShortRest;
+  switch (channel.quiet(rested ? Channel::Look::kAsk : Channel::Look::kGlance)) {
     case Channel::Quiet::kYes:
       break;
     case Channel::Quiet::kStrayBytes:
@@ -185,8 +191,10 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
               .verdict = {.clean = false, .reason = Reason::kProtocol},
               .ending = Ending::kCrashed,
               .dispatch_again = true};
-    case Channel::Quiet::kClosed:
-      return unanswered(command, {.failure = Channel::Failure::kExited}, worker, Duration::zero());
+    case Channel::Quiet::kClosed: {
+      const auto failure = deadline.passed() ? Channel::Failure::kDeadline : Channel::Failure::kExited;
+      return unanswered(command, {.failure = failure}, worker, SteadyClock::now() - started);
+    }
   }
   const wire::CallHeader header{.protocol = announced.protocol,
                                 .id = channel.next_id(),
@@ -201,7 +209,8 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
                              std::to_string(frame.payload_size()) +
                              " bytes; the limit is max_frame = " + std::to_string(announced.max_frame))};
   }
-  const auto reply = channel.exchange(frame, record.process.exit_fd.get(), deadline);
+  const auto reply =
+      channel.exchange(frame, record.process.exit_fd.get(), deadline, Channel::Waits::kWatched);
   if (const auto* payload = std::get_if<std::string_view>(&reply)) {
     return answered(command, wire::decode_reply(header, *payload), std::move(worker));
   }
@@ -240,34 +249,22 @@ Result<Prepared> prepare(const PoolOptions& pool, const CallOptions& options, st
 
 }  // namespace
 
-std::optional<Error> Shell::unknown_command(std::string_view command) {
-  std::shared_ptr<const wire::Announcement> announced;
-  {
-    const std::lock_guard lock(mutex_);
-    if (announced_ == nullptr || announced_->knows(std::string(command))) {
-      ++counters_.admitted;
-      return std::nullopt;
-    }
-    announced = announced_;
-  }
-  return unknown(*announced, command);
-}
-
 Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments) {
   auto prepared = prepare(options_, options, command, arguments);
   if (!prepared) return std::move(prepared).error();
-  if (auto refusal = unknown_command(command)) return *std::move(refusal);
 
   const Deadline queue_deadline =
       Deadline::after(options.checkout_timeout.value_or(options_.checkout_timeout), prepared->started);
-  std::optional<TimePoint> since;
+  Wanted wanted{.deadline = prepared->deadline, .queue_deadline = queue_deadline, .command = command};
   for (int dispatch = 1;; ++dispatch) {
-    Result<Hold> hold = take(false, prepared->deadline, queue_deadline, since);
+    Result<Hold> hold = take(wanted);
     if (!hold) {
+      if (hold.error().kind == ErrorKind::kUnknownCommand) return std::move(hold).error();
       const std::lock_guard lock(mutex_);
       close_books(Ending::kShed);
       return std::move(hold).error();
     }
+    wanted.command = {};                // it is in the books
     if (prepared->deadline.passed()) {  // nothing starts after its deadline
       give_back(*hold, {}, Ending::kShed);
       const std::lock_guard lock(mutex_);
@@ -278,7 +275,7 @@ Result<Json> Shell::call(const CallOptions& options, std::string_view command, c
     const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !prepared->deadline.passed();
     give_back(*hold, outcome.verdict, again ? std::nullopt : std::optional(outcome.ending));
     if (again) {
-      since = prepared->started;
+      wanted.since = prepared->started;
       continue;
     }
     if (!outcome.result && !outcome.verdict.clean) {
@@ -294,7 +291,7 @@ Result<Hold> Shell::take_lease(Deadline deadline) {
   std::optional<TimePoint> since;
   for (int dispatch = 1;; ++dispatch) {
     const TimePoint began = SteadyClock::now();
-    Result<Hold> hold = take(true, Deadline::never(), deadline, since);
+    Result<Hold> hold = take({.exclusive = true, .queue_deadline = deadline, .since = since});
     if (!hold || dispatch == kMostDispatches) return hold;
     const Channel::Quiet quiet = hold->record->channel->quiet();
     if (quiet == Channel::Quiet::kYes) return hold;
@@ -308,24 +305,64 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
                             const Json& arguments) {
   auto prepared = prepare(options_, options, command, arguments);
   if (!prepared) return std::move(prepared).error();
+  bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     ++counters_.admitted;
+    if (prepared->deadline.passed()) {  // nothing starts after its deadline
+      close_books(Ending::kShed);
+      return error_of(ErrorKind::kDeadlineExceeded, Delivery::kNotSent,
+                      quoted(command) + ": its deadline passed before it was sent");
+    }
+    wake = watch_call(*hold.record, prepared->deadline);
   }
+  if (wake) wake_.notify();
   Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional,
                             prepared->deadline, prepared->started);
+  hold.record->rests_since = SteadyClock::now();
   if (outcome.verdict.clean) {
     const std::lock_guard lock(mutex_);
-    close_books(outcome.ending);
-    hold.completed += outcome.verdict.completed;
-    return std::move(outcome.result);
+    if (call_ended(*hold.record)) {
+      close_books(outcome.ending);
+      hold.completed += outcome.verdict.completed;
+      return std::move(outcome.result);
+    }
+    outcome.verdict = {.clean = false, .reason = Reason::kTimeout, .completed = outcome.verdict.completed};
   }
   outcome.verdict.completed += hold.completed;
   give_back(hold, outcome.verdict, outcome.ending);
   hold.epoch = 0;
+  if (outcome.result) return std::move(outcome.result);  // it came in the very moment of its deadline
   Error error = std::move(outcome.result).error();
   describe_end(error, hold.record, prepared->deadline);
   return error;
+}
+
+bool Shell::watch_call(Record& record, Deadline deadline) {
+  record.call_due = deadline.when();
+  if (record.call_due >= next_call_due_) return false;
+  next_call_due_ = record.call_due;
+  return true;
+}
+
+bool Shell::call_ended(Record& record) {
+  record.call_due = TimePoint::max();
+  return !record.interrupted;
+}
+
+std::vector<RecordPtr> Shell::overdue_calls(TimePoint now) {
+  std::vector<RecordPtr> overdue;
+  next_call_due_ = TimePoint::max();
+  for (const RecordPtr& record : records_) {
+    if (record == nullptr || record->call_due == TimePoint::max()) continue;
+    if (record->call_due > now) {
+      next_call_due_ = std::min(next_call_due_, record->call_due);
+    } else if (!record->interrupted) {
+      record->interrupted = true;
+      overdue.push_back(record);
+    }
+  }
+  return overdue;
 }
 
 // Adds how the worker ended and what it last said. Waits a moment for that if the caller has it to spare.

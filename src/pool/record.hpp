@@ -29,6 +29,7 @@ struct Record {
 
   // Owned in turn: by the supervisor (starting, stopping), by whoever holds the worker (busy).
   std::optional<worker::Channel> channel;
+  TimePoint rests_since;  // when it was last given back
 
   // Its own lock.
   worker::StderrTail stderr_tail;
@@ -37,6 +38,9 @@ struct Record {
   std::optional<ExitStatus> exit;
   const char* stage = "spawn";  // while starting
   StartTimes start;             // set when it is ready
+  // When the call that it runs must have ended; the supervisor interrupts its channel then.
+  TimePoint call_due = TimePoint::max();
+  bool interrupted = false;  // it has been: the channel is of no use any more
 };
 
 using RecordPtr = std::shared_ptr<Record>;

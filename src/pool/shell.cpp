@@ -123,12 +123,21 @@ std::uint32_t Shell::borrow_parker() {
   return index;
 }
 
-Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadline,
-                         std::optional<TimePoint> since) {
+Result<Hold> Shell::take(const Wanted& wanted) {
+  const Deadline deadline = wanted.deadline;
+  const Deadline queue_deadline = wanted.queue_deadline;
   const Deadline until = std::min(deadline, queue_deadline);
-  const TimePoint came = since.value_or(SteadyClock::now());
+  const TimePoint came = wanted.since.value_or(SteadyClock::now());
   Outbox outbox;
   std::unique_lock lock(mutex_);
+  if (!wanted.command.empty()) {
+    if (announced_ != nullptr && !announced_->knows(wanted.command)) {
+      const auto announced = announced_;
+      lock.unlock();
+      return unknown_command(*announced, wanted.command);
+    }
+    ++counters_.admitted;
+  }
   const std::uint32_t index = borrow_parker();
   const core::Token token = core::Token{++next_token_} << 32 | index;
   Parker& parker = parkers_[index];
@@ -136,7 +145,11 @@ Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadl
   // Ends the wait, still or again under the mutex.
   const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
     free_parkers_.push_back(index);
-    if (notice.grant) return *notice.grant;
+    if (notice.grant) {
+      // A lease's calls come later, each with a deadline of its own.
+      if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline);
+      return *notice.grant;
+    }
     if (notice.refusal->why == core::RefuseReason::kExpired) {
       return queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
     }
@@ -155,8 +168,8 @@ Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadl
   };
 
   parker.lend(token);
-  auto mine = step_own(
-      core::Checkout{.token = token, .exclusive = exclusive, .deadline = until.when(), .since = since});
+  auto mine = step_own(core::Checkout{
+      .token = token, .exclusive = wanted.exclusive, .deadline = until.when(), .since = wanted.since});
   if (mine && mine->final()) {
     Result<Hold> hold = settle(*mine);
     leave();
@@ -175,7 +188,11 @@ Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadl
     leave();
     Parker::Notice notice = parker.wait(until.when());
     lock.lock();
-    if (notice.final()) return settle(notice);
+    if (notice.final()) {
+      Result<Hold> hold = settle(notice);
+      leave();
+      return hold;
+    }
     claim = notice.woken;
     if (!claim && until.passed()) {
       effects_.clear();
@@ -191,102 +208,34 @@ Result<Hold> Shell::take(bool exclusive, Deadline deadline, Deadline queue_deadl
       leave();
       notice = parker.wait_final();
       lock.lock();
-      return settle(notice);
+      Result<Hold> hold = settle(notice);
+      leave();
+      return hold;
     }
   }
 }
 
-void Shell::give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending) {
+void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending) {
   Outbox outbox;
+  const TimePoint now = SteadyClock::now();
+  hold.record->rests_since = now;
   {
     const std::lock_guard lock(mutex_);
+    if (!call_ended(*hold.record) && verdict.clean) {
+      verdict = {.clean = false, .reason = core::Reason::kTimeout, .completed = verdict.completed};
+    }
     effects_.clear();
     const Outcome outcome = core_.step(core::Checkin{.worker = hold.record->ref,
                                                      .epoch = hold.epoch,
                                                      .clean = verdict.clean,
                                                      .reason = verdict.reason,
                                                      .completed = verdict.completed},
-                                       SteadyClock::now(), effects_);
+                                       now, effects_);
     LAIR_ASSERT(outcome == Outcome::kDone);
     sort(effects_, outbox);
     if (ending) close_books(*ending);
   }
   deliver(outbox);
-}
-
-// --- Why there is none -----------------------------------------------------------------------------
-
-std::string Shell::situation() const {
-  std::string text;
-  const auto add = [&](std::size_t count, const char* what) {
-    if (count == 0) return;
-    if (!text.empty()) text += ", ";
-    text += std::to_string(count) + ' ' + what;
-  };
-  for (std::size_t i = 0; i < kSlotStates; ++i) {
-    add(core_.count(static_cast<SlotState>(i)), to_string(static_cast<SlotState>(i)));
-  }
-  for (const RecordPtr& record : records_) {
-    if (record == nullptr || core_.slot(record->ref.slot).state != SlotState::kStarting) continue;
-    return text + " (at stage " + record->stage + ")";
-  }
-  return text;
-}
-
-Error Shell::refused(const core::Refuse& refusal) const {
-  Error error{.kind = ErrorKind::kUnavailable,
-              .delivery = Delivery::kNotSent,
-              .message = "pool \"" + options_.name + "\" "};
-  switch (refusal.why) {
-    case core::RefuseReason::kQueueFull:
-      error.kind = ErrorKind::kOverloaded;
-      error.retry_after_ms = std::chrono::ceil<std::chrono::milliseconds>(refusal.retry_after).count();
-      error.message +=
-          "is overloaded: " + std::to_string(core_.waiters()) +
-          " callers already wait for a worker (max_waiters = " + std::to_string(options_.max_waiters) + "; " +
-          situation() + "). Try again in about " + std::to_string(*error.retry_after_ms) + " ms.";
-      break;
-    case core::RefuseReason::kShuttingDown:
-      error.message += "is shutting down";
-      break;
-    case core::RefuseReason::kNoWorkers:
-      if (last_start_error_) {
-        error = *last_start_error_;
-        error.message = "pool \"" + options_.name + "\" has no worker: " + error.message;
-      } else {
-        error.message += "has no worker, and starting them has failed (" + situation() + ")";
-      }
-      break;
-    case core::RefuseReason::kWorkerGone:
-      error.message += "has lost the one worker that would have done";
-      break;
-    case core::RefuseReason::kExpired:
-      error.message += "had no worker before the deadline";
-      break;
-  }
-  return error;
-}
-
-Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
-  Error error{.delivery = Delivery::kNotSent};
-  const bool none_up = core_.ready_count() + core_.count(SlotState::kChecking) == 0;
-  const std::string after = " after " + base::format_duration(waited);
-  if (call_deadline) {
-    error.kind = ErrorKind::kDeadlineExceeded;
-    error.message = "the call's deadline passed" + after + " while it waited for a worker of pool \"" +
-                    options_.name + "\" (" + situation() + ")";
-  } else if (none_up) {
-    error.kind = ErrorKind::kUnavailable;
-    error.message =
-        "no worker of pool \"" + options_.name + "\" was ready" + after + " (" + situation() + ")";
-  } else {
-    error.kind = ErrorKind::kOverloaded;
-    error.retry_after_ms = 1000;
-    error.message = "no worker of pool \"" + options_.name + "\" came free within the checkout timeout," +
-                    after + " (" + situation() + "). Raise size, overflow or checkout_timeout, or call less.";
-  }
-  if (none_up && last_start_error_) error.message += "\nThe last failed start: " + last_start_error_->message;
-  return error;
 }
 
 // --- Books, views ----------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ struct Verdict {
   std::uint32_t completed = 0;
 };
 
+// No worker knows it: what they do know, and what was perhaps meant.
+Error unknown_command(const wire::Announcement& announced, std::string_view command);
+
 class Shell {
  public:
   // `options` must be valid and resolved (no zero that means "default").
@@ -56,12 +59,18 @@ class Shell {
   Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command,
                        const Json& arguments);
 
-  // Blocks until `deadline` (of the whole call) or `queue_deadline` (of the wait) at most. `since`: see Checkout.
-  Result<Hold> take(bool exclusive, Deadline deadline, Deadline queue_deadline,
-                    std::optional<TimePoint> since = {});
+  struct Wanted {
+    bool exclusive = false;
+    Deadline deadline = Deadline::never();        // of the whole call
+    Deadline queue_deadline = Deadline::never();  // of the wait
+    std::optional<TimePoint> since = {};          // see Checkout
+    std::string_view command = {};  // not empty: admits a call of it to the books, if a worker would know it
+  };
+  // Blocks until either deadline at most. kUnknownCommand: the call was not admitted.
+  Result<Hold> take(const Wanted& wanted);
   // For a lease: a whole worker, and one that is not known to be finished.
   Result<Hold> take_lease(Deadline deadline);
-  void give_back(const Hold& hold, const Verdict& verdict, std::optional<Ending> ending = {});
+  void give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending = {});
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
   PoolStats stats() const;
@@ -108,8 +117,13 @@ class Shell {
   Error refused(const core::Refuse& refusal) const;             // under the mutex
   std::string situation() const;                                // under the mutex
   Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
-  // Admits a call to the books, unless no worker would know its command.
-  std::optional<Error> unknown_command(std::string_view command);
+  // The deadlines of calls that a worker is busy with: their callers just read, and the supervisor interrupts them.
+  // All under the mutex. True: the supervisor sleeps for too long and must be woken.
+  bool watch_call(Record& record, Deadline deadline);
+  bool call_ended(Record& record);  // false: it was interrupted
+  std::vector<RecordPtr> overdue_calls(
+      TimePoint now);  // to be interrupted; their workers count as lost from now on
+
   void describe_end(Error& error, const RecordPtr& record, Deadline deadline);
 
   // --- Constant after construction -----------------------------------------------------------------
@@ -130,10 +144,11 @@ class Shell {
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
   LeaseWatch leases_;
-  PoolStats counters_;                     // the counting fields only
-  bool stopped_ = false;                   // the supervisor has ended
-  std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
-  std::condition_variable exited_;         // with mutex_: a worker was reaped
+  TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
+  PoolStats counters_;                          // the counting fields only
+  bool stopped_ = false;                        // the supervisor has ended
+  std::condition_variable ready_changed_;       // with mutex_: workers became ready, or never will
+  std::condition_variable exited_;              // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;
 
   // --- The supervisor's own ------------------------------------------------------------------------

@@ -16,7 +16,6 @@ namespace lair::pool {
 
 using base::LogLevel;
 using base::Overloaded;
-using worker::WorkerKey;
 
 namespace {
 
@@ -30,10 +29,6 @@ constexpr std::size_t kLogBudget = 256u << 10;
 constexpr Duration kStackPatience = std::chrono::milliseconds(25);
 // After the kill that ends a shutdown: how long a process may take to vanish.
 constexpr Duration kVanishPatience = std::chrono::seconds(10);
-
-// Generations grow slowly: 32 bits of them outlast the pool.
-WorkerKey worker_key(core::WorkerRef ref) { return {.slot = ref.slot, .generation = ref.generation}; }
-core::WorkerRef worker_ref(WorkerKey key) { return {.slot = key.slot, .generation = key.generation}; }
 
 std::uint64_t tag(Source source, std::uint64_t key = 0) {
   return key << kKindBits | static_cast<std::uint64_t>(source);
@@ -126,67 +121,6 @@ void Supervisor::run() {
   const std::lock_guard lock(shell_.mutex_);
   shell_.stopped_ = true;
   shell_.stopped_changed_.notify_all();
-}
-
-TimePoint Supervisor::next_wake() {
-  {
-    const std::lock_guard lock(shell_.mutex_);
-    core_timer_ = shell_.core_.next_timer(SteadyClock::now());
-    leases_due_ = shell_.leases_.next_look();
-  }
-  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_});
-  for (const auto& [key, ward] : wards_) {
-    next = std::min(next, ward->kill_at);
-    if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
-  }
-  if (probe_) next = std::min(next, probe_->deadline.when());
-  return next;
-}
-
-void Supervisor::on_timers(TimePoint now) {
-  if (core_timer_ <= now) (void)shell_.step(core::Tick{});
-  report_leases(now);
-  for (auto& [key, ward] : wards_) {
-    if (ward->kill_at > now) continue;
-    ward->kill_at = TimePoint::max();
-    if (!ward->exited) launcher_->signal(worker_key(ward->record->ref), SIGKILL);
-  }
-
-  std::vector<Ward*> late;
-  for (const auto& [key, ward] : wards_) {
-    if (ward->stage != Stage::kUp && !ward->start_failed && ward->start_deadline.passed(now))
-      late.push_back(ward.get());
-  }
-  for (Ward* ward : late) {
-    drain_logs(*ward);
-    const char* hint = ward->stage == Stage::kHandshake
-                           ? " Its program must answer the handshake (for Python: it may still be "
-                             "importing); raise start_timeout if "
-                             "it needs longer."
-                           : " Raise start_timeout if it needs longer.";
-    fail_start(*ward,
-               start_error(*ward, "not ready within start_timeout = " +
-                                      base::format_duration(shell_.options_.start_timeout) + "." + hint),
-               false, true);
-  }
-  if (probe_ && probe_->deadline.passed(now)) {
-    launcher_->signal(probe_->key, SIGKILL);
-    probe_ended(Error{.kind = ErrorKind::kUnavailable,
-                      .message = "the interpreter " + environment_->program() +
-                                 " did not say which Python it is within " +
-                                 base::format_duration(shell_.options_.start_timeout)});
-  }
-}
-
-void Supervisor::report_leases(TimePoint now) {
-  if (leases_due_ > now) return;
-  std::vector<std::string> lines;
-  {
-    const std::lock_guard lock(shell_.mutex_);
-    lines = shell_.leases_.overdue(now);
-    shell_.counters_.leases_leaked += lines.size();
-  }
-  for (std::string& line : lines) shell_.log(LogLevel::kWarn, std::move(line));
 }
 
 // --- What the core wants ---------------------------------------------------------------------------
@@ -346,7 +280,7 @@ void Supervisor::on_launch(worker::LaunchEvent event) {
 void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
   Record& record = *ward.record;
   const std::uint64_t key = key_of(record.ref);
-  const WorkerKey name = spawned.key;
+  const worker::WorkerKey name = spawned.key;
   {
     const std::lock_guard lock(shell_.mutex_);
     record.process = std::move(spawned.process);
@@ -389,6 +323,7 @@ void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
     poller_.remove(record.channel->fd());
     ward.watches_channel = false;
   }
+  if (ward.stage == Stage::kUp) record.channel->interrupt();
   {
     const std::lock_guard lock(shell_.mutex_);
     record.exit = exited.status;
@@ -409,6 +344,8 @@ void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
 void Supervisor::on_process_end(Ward& ward) {
   poller_.remove(ward.record->process.exit_fd.get());
   if (ward.stage == Stage::kUp && !ward.exited) {
+    ward.record->channel
+        ->interrupt();  // its caller may wait for a reply, and something else hold the socket open
     (void)shell_.step(core::Condemn{.worker = ward.record->ref, .reason = core::Reason::kCrash});
   }
 }

@@ -22,6 +22,14 @@ namespace lair::pool {
 
 class Shell;
 
+// The same worker to the core and to the keeper. Generations grow slowly: 32 bits of them outlast the pool.
+inline worker::WorkerKey worker_key(core::WorkerRef ref) {
+  return {.slot = ref.slot, .generation = ref.generation};
+}
+inline core::WorkerRef worker_ref(worker::WorkerKey key) {
+  return {.slot = key.slot, .generation = key.generation};
+}
+
 class Supervisor {
  public:
   Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher);
@@ -81,6 +89,7 @@ class Supervisor {
   void on_started_up(Ward& ward, std::string_view payload);
   void on_process_end(Ward& ward);
   void on_timers(TimePoint now);
+  void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
 
   // --- Starting ------------------------------------------------------------------------------------
@@ -110,6 +119,7 @@ class Supervisor {
   std::vector<core::WorkerRef> waiting_for_environment_;
   TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();  // likewise
+  TimePoint calls_due_ = TimePoint::max();   // likewise
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

@@ -11,7 +11,7 @@ namespace lair::wire {
 namespace {
 
 // Standard commands are not announced, but every Lair worker has them.
-bool is_standard(const std::string& name) {
+bool is_standard(std::string_view name) {
   return name == "ping" || name == "get_stats" || name == "cleanup" || name == "cleanup_session" ||
          name == "reset_state" || name == "shutdown";
 }
@@ -67,7 +67,7 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
         return Malformed{"the params of command " + announced.name + " are not an array"};
       announced.params = *params;
     }
-    announcement.by_name.emplace(announced.name, announcement.commands.size());
+    announcement.names.insert(announced.name);
     announcement.commands.push_back(std::move(announced));
   }
   return announcement;
@@ -75,8 +75,8 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
 
 }  // namespace
 
-bool Announcement::knows(const std::string& command) const {
-  return protocol == Protocol::kOne || is_standard(command) || by_name.count(command) != 0;
+bool Announcement::knows(std::string_view command) const {
+  return protocol == Protocol::kOne || names.find(command) != names.end() || is_standard(command);
 }
 
 std::string timestamp() {

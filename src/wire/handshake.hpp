@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <lair/json.hpp>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -33,9 +33,9 @@ struct Announcement {
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
   std::string python;                        // its version; empty if it isn't one, or does not say
   std::vector<Command> commands;             // protocol 2 only
-  std::unordered_map<std::string, std::size_t> by_name;
+  std::set<std::string, std::less<>> names;  // theirs
 
-  bool knows(const std::string& command) const;
+  bool knows(std::string_view command) const;
 };
 
 // A start that the worker itself declared failed.

@@ -11,8 +11,9 @@ namespace lair::worker {
 
 using os::IoStatus;
 
-Channel::Quiet Channel::quiet() {
+Channel::Quiet Channel::quiet(Look look) {
   if (!reader_.empty()) return Quiet::kStrayBytes;
+  if (look == Look::kGlance) return Quiet::kYes;
   switch (stream_.look()) {
     case IoStatus::kWouldBlock:
       return Quiet::kYes;
@@ -42,7 +43,9 @@ Channel::NoReply Channel::too_long(bool sent) const {
 }
 
 std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::CallFrame& request,
-                                                                   int exit_fd, Deadline deadline) {
+                                                                   int exit_fd, Deadline deadline,
+                                                                   Waits waits) {
+  const bool watched = waits == Waits::kWatched && stream_.is_socket();
   const std::array<std::string_view, 3> pieces = {request.head, request.arguments, request.tail};
   const std::size_t total = request.size();
   std::size_t written = 0;
@@ -73,7 +76,8 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
     const bool sent = written == total;
 
     // On a dead worker's channel: whatever it has said before still counts, so it is read to its end first.
-    if (!exited) {
+    const bool just_read = watched && sent;
+    if (!exited && !just_read) {
       const os::Ready ready = os::wait_for_io(
           {.in_fd = stream_.in_fd(), .out_fd = sent ? -1 : stream_.out_fd(), .exit_fd = exit_fd}, deadline);
       if (ready.timed_out) return NoReply{.failure = Failure::kDeadline, .sent = sent};
@@ -81,7 +85,8 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
       if (!ready.readable && !exited) continue;
     }
     const auto space = reader_.space();
-    const os::IoResult read = stream_.read(space.data, space.size);
+    const os::IoResult read =
+        just_read ? stream_.wait_read(space.data, space.size) : stream_.read(space.data, space.size);
     switch (read.status) {
       case IoStatus::kOk:
         break;
@@ -89,6 +94,10 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
         if (exited) return NoReply{.failure = Failure::kExited, .sent = sent};
         continue;
       case IoStatus::kClosed: {
+        if (watched) {
+          exited = os::wait_for_io({.exit_fd = exit_fd}, Deadline::at(SteadyClock::now())).exited;
+          if (!exited && deadline.passed()) return NoReply{.failure = Failure::kDeadline, .sent = sent};
+        }
         // A socket's end that is closed with bytes still unread resets the connection. The only bytes there are this
         // request's, so it was not wholly read and has not been acted on: as good as not sent.
         const bool read_by_worker = sent && read.error != ECONNRESET;

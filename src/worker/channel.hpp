@@ -3,7 +3,7 @@
 // A channel has one owner at a time: the supervisor while the worker starts or stops, one call or lease while it
 // is busy. The owner blocks in `exchange`; the supervisor, which may not block, uses `send_now` and `receive_now`.
 //
-// Thread-safety: one thread at a time.
+// Thread-safety: one thread at a time, but for `interrupt`.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,9 @@ class Channel {
 
   // Fit for another call? Between two calls nothing may be pending and the peer must be there.
   enum class Quiet : std::uint8_t { kYes, kStrayBytes, kClosed };
-  Quiet quiet();
+  // kGlance: only what has been read already counts, at the cost of no system call.
+  enum class Look : std::uint8_t { kGlance, kAsk };
+  Quiet quiet(Look look = Look::kAsk);
   // After kStrayBytes: what they begin with.
   std::string stray_bytes();
 
@@ -44,8 +46,15 @@ class Channel {
   // Writes `request` and waits for one frame, until `deadline`. `exit_fd` (a pidfd) tells of the worker's death
   // even while something else holds the other end open. A reply already written when the worker dies counts. The
   // frame is valid until the channel is next used. Blocks; no locks.
+  //
+  // kItself: polls for the reply, the worker's end and the deadline at once. kWatched: somebody else calls `interrupt`
+  // at the deadline and at the worker's end, so that on a socket it just reads: two system calls in place of four.
+  enum class Waits : std::uint8_t { kItself, kWatched };
   std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd,
-                                                   Deadline deadline);
+                                                   Deadline deadline, Waits waits = Waits::kItself);
+  // Ends the exchange that waits, or the next one, once what has arrived is read. The channel is of no use afterwards.
+  // Any thread.
+  void interrupt() const { stream_.interrupt(); }
 
   // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.
   bool send_now(std::string_view frame);

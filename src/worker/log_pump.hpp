@@ -33,7 +33,7 @@ class LogPump {
   static constexpr std::size_t kMostLine = 8u << 10;
 
   LogPump() = default;
-  explicit LogPump(os::Fd pipe) : stream_(os::Stream::socket(std::move(pipe))) {}
+  explicit LogPump(os::Fd pipe) : stream_(os::Stream::pipe(std::move(pipe))) {}
 
   explicit operator bool() const { return static_cast<bool>(stream_); }
   int fd() const { return stream_.in_fd(); }

@@ -28,6 +28,11 @@ inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
 #endif
+#ifdef __OPTIMIZE__
+inline constexpr bool kOptimized = true;
+#else
+inline constexpr bool kOptimized = false;
+#endif
 // `usual` times in CI, `many` times with LAIR_LONG.
 int rounds(int usual, int many);
 

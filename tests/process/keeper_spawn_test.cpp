@@ -197,8 +197,10 @@ TEST_F(KeeperSpawn, TheChannelIsWhereTheModeSays) {
     const Spawned spawned = keeper.spawn(std::move(request));
     const worker::WorkerPipes& pipes = spawned.pipes;
     const int out = pipes.channel_out ? pipes.channel_out.get() : pipes.channel.get();
+    const bool pipe = one.mode == StdioMode::kStdioPipe;
     for (const int fd : {pipes.channel.get(), out, pipes.stderr_log.get()}) {
-      EXPECT_TRUE(::fcntl(fd, F_GETFL) & O_NONBLOCK);
+      const bool blocks = !pipe && fd != pipes.stderr_log.get();
+      EXPECT_EQ((::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0, blocks);
       EXPECT_TRUE(::fcntl(fd, F_GETFD) & FD_CLOEXEC);
     }
     ASSERT_EQ(::write(out, "this\n", 5), 5);

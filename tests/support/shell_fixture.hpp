@@ -80,7 +80,9 @@ class ShellTestOn : public Base {
                     const CallOptions& options = {}) {
     return shell->call(options, name, arguments);
   }
-  pool::Hold lease() { return shell->take(true, Deadline::never(), Deadline::after(10s)).value(); }
+  pool::Hold lease() {
+    return shell->take({.exclusive = true, .queue_deadline = Deadline::after(10s)}).value();
+  }
   PoolStats stats() const { return shell->stats(); }
   std::uint64_t generation(std::size_t slot = 0) const { return stats().workers.at(slot).generation; }
   static ErrorKind kind(const Result<Json>& reply) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "os/event_fd.hpp"
+#include "os/wait.hpp"
 #include "worker/channel.hpp"
 
 namespace lair::worker {
@@ -25,13 +26,13 @@ std::string framed(std::string_view payload) {
   return std::string(header.data(), header.size()) + std::string(payload);
 }
 
-// A channel, the other end of it, and what stands for the worker's pidfd.
-class ChannelTest : public testing::Test {
+// A channel, the other end of it, and what stands for the worker's pidfd. Once with a channel that waits itself, once
+// with somebody who interrupts it.
+class ChannelTest : public testing::TestWithParam<Channel::Waits> {
  protected:
   ChannelTest() {
     int ends[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    EXPECT_EQ(::fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     channel.emplace(os::Stream::socket(os::Fd(ends[0])), kLimit);
     peer = os::Fd(ends[1]);
   }
@@ -65,7 +66,17 @@ class ChannelTest : public testing::Test {
   }
   // The reply, or nothing with `failure` set.
   std::string exchange(const wire::CallFrame& frame, Deadline deadline = Deadline::after(20s)) {
-    const auto reply = channel->exchange(frame, exit.fd(), deadline);
+    os::EventFd ended;
+    std::thread watcher;
+    if (GetParam() == Channel::Waits::kWatched) {
+      watcher = std::thread([&] {
+        if (!os::wait_for_io({.in_fd = ended.fd(), .exit_fd = exit.fd()}, deadline).readable)
+          channel->interrupt();
+      });
+    }
+    const auto reply = channel->exchange(frame, exit.fd(), deadline, GetParam());
+    ended.notify();
+    if (watcher.joinable()) watcher.join();
     if (const auto* payload = std::get_if<std::string_view>(&reply)) return std::string(*payload);
     failure = std::get<Channel::NoReply>(reply);
     return {};
@@ -78,7 +89,12 @@ class ChannelTest : public testing::Test {
   std::optional<Channel::NoReply> failure;
 };
 
-TEST_F(ChannelTest, ARequestIsAnswered) {
+INSTANTIATE_TEST_SUITE_P(, ChannelTest, testing::Values(Channel::Waits::kItself, Channel::Waits::kWatched),
+                         [](const auto& parameter) {
+                           return parameter.param == Channel::Waits::kItself ? "Itself" : "Watched";
+                         });
+
+TEST_P(ChannelTest, ARequestIsAnswered) {
   const auto frame = request("[1,2]");
   thread = std::thread([&] {
     const std::string got = peer_reads(frame.size());
@@ -88,7 +104,7 @@ TEST_F(ChannelTest, ARequestIsAnswered) {
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kYes);
 }
 
-TEST_F(ChannelTest, ManyExchangesFollowEachOther) {
+TEST_P(ChannelTest, ManyExchangesFollowEachOther) {
   thread = std::thread([&] {
     for (int i = 0; i < 100; ++i) {
       peer_reads(request().size());
@@ -98,7 +114,7 @@ TEST_F(ChannelTest, ManyExchangesFollowEachOther) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(exchange(request()), std::to_string(i));
 }
 
-TEST_F(ChannelTest, AReplyInSingleBytesIsPutTogether) {
+TEST_P(ChannelTest, AReplyInSingleBytesIsPutTogether) {
   thread = std::thread([&] {
     peer_reads(request().size());
     for (const char c : framed("a reply")) peer_writes({&c, 1});
@@ -106,14 +122,14 @@ TEST_F(ChannelTest, AReplyInSingleBytesIsPutTogether) {
   EXPECT_EQ(exchange(request()), "a reply");
 }
 
-TEST_F(ChannelTest, LargeRequestsAndRepliesPassWhole) {
+TEST_P(ChannelTest, LargeRequestsAndRepliesPassWhole) {
   const std::string large = '"' + std::string(8u << 20, 'x') + '"';
   const auto frame = request(large);
   thread = std::thread([&] { peer_writes(peer_reads(frame.size())); });
   EXPECT_EQ(exchange(frame).size(), frame.payload_size());
 }
 
-TEST_F(ChannelTest, AnEmptyFrameIsAFrame) {
+TEST_P(ChannelTest, AnEmptyFrameIsAFrame) {
   peer_writes(framed(""));
   EXPECT_EQ(exchange(request()), "");
   EXPECT_FALSE(failure);
@@ -121,7 +137,7 @@ TEST_F(ChannelTest, AnEmptyFrameIsAFrame) {
 
 // --- The deadline -----------------------------------------------------------------------------------
 
-TEST_F(ChannelTest, APeerThatDoesNotReadCostsTheDeadlineAndTheRequestIsNotSent) {
+TEST_P(ChannelTest, APeerThatDoesNotReadCostsTheDeadlineAndTheRequestIsNotSent) {
   const std::string large(kLimit, ' ');
   exchange(request(large), Deadline::after(20ms));
   ASSERT_TRUE(failure);
@@ -129,24 +145,26 @@ TEST_F(ChannelTest, APeerThatDoesNotReadCostsTheDeadlineAndTheRequestIsNotSent) 
   EXPECT_FALSE(failure->sent);
 }
 
-TEST_F(ChannelTest, APeerThatDoesNotAnswerCostsTheDeadlineAndTheRequestIsSent) {
+TEST_P(ChannelTest, APeerThatDoesNotAnswerCostsTheDeadlineAndTheRequestIsSent) {
   exchange(request(), Deadline::after(5ms));
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->failure, Failure::kDeadline);
   EXPECT_TRUE(failure->sent);
 }
 
-TEST_F(ChannelTest, HalfAFrameAndThenSilenceCostsTheDeadline) {
-  peer_writes("\0\0");
+TEST_P(ChannelTest, HalfALengthAndThenSilenceCostsTheDeadline) {
+  peer_writes(std::string_view("\0\0", 2));
   exchange(request(), Deadline::after(5ms));
   EXPECT_EQ(failure->failure, Failure::kDeadline);
-  failure.reset();
+}
+
+TEST_P(ChannelTest, HalfAFrameAndThenSilenceCostsTheDeadline) {
   peer_writes(framed("never finished").substr(0, 9));
   exchange(request(), Deadline::after(5ms));
   EXPECT_EQ(failure->failure, Failure::kDeadline);
 }
 
-TEST_F(ChannelTest, APeerThatReadsALittleStillCostsOnlyTheDeadline) {
+TEST_P(ChannelTest, APeerThatReadsALittleStillCostsOnlyTheDeadline) {
   const std::string large(kLimit, ' ');
   thread = std::thread([&] { peer_reads(1u << 20); });
   exchange(request(large), Deadline::after(50ms));
@@ -156,7 +174,7 @@ TEST_F(ChannelTest, APeerThatReadsALittleStillCostsOnlyTheDeadline) {
 
 // --- The end of the worker --------------------------------------------------------------------------
 
-TEST_F(ChannelTest, AClosedChannelIsSeenBeforeAnythingIsSent) {
+TEST_P(ChannelTest, AClosedChannelIsSeenBeforeAnythingIsSent) {
   peer.reset();
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kClosed);
   exchange(request());
@@ -164,7 +182,7 @@ TEST_F(ChannelTest, AClosedChannelIsSeenBeforeAnythingIsSent) {
   EXPECT_FALSE(failure->sent);
 }
 
-TEST_F(ChannelTest, AChannelClosedInPlaceOfAReplyIsSeen) {
+TEST_P(ChannelTest, AChannelClosedInPlaceOfAReplyIsSeen) {
   thread = std::thread([&] {
     peer_reads(request().size());
     ::shutdown(peer.get(), SHUT_RDWR);
@@ -174,7 +192,7 @@ TEST_F(ChannelTest, AChannelClosedInPlaceOfAReplyIsSeen) {
   EXPECT_TRUE(failure->sent);
 }
 
-TEST_F(ChannelTest, AChannelClosedInMidRequestMeansItWasNotSent) {
+TEST_P(ChannelTest, AChannelClosedInMidRequestMeansItWasNotSent) {
   const std::string large(kLimit, ' ');
   thread = std::thread([&] {
     peer_reads(100'000);
@@ -185,7 +203,7 @@ TEST_F(ChannelTest, AChannelClosedInMidRequestMeansItWasNotSent) {
   EXPECT_TRUE(failure->failure == Failure::kClosed) << static_cast<int>(failure->failure);
 }
 
-TEST_F(ChannelTest, AReplyAlreadyWrittenCountsThoughTheWorkerIsDead) {
+TEST_P(ChannelTest, AReplyAlreadyWrittenCountsThoughTheWorkerIsDead) {
   const std::string reply(100'000, 'r');
   peer_writes(framed(reply));
   exit.notify();
@@ -193,7 +211,7 @@ TEST_F(ChannelTest, AReplyAlreadyWrittenCountsThoughTheWorkerIsDead) {
   EXPECT_FALSE(failure);
 }
 
-TEST_F(ChannelTest, AReplyHalfWrittenByADeadWorkerDoesNotCount) {
+TEST_P(ChannelTest, AReplyHalfWrittenByADeadWorkerDoesNotCount) {
   peer_writes(framed("a reply").substr(0, 8));
   exit.notify();
   exchange(request(), Deadline::never());
@@ -201,7 +219,7 @@ TEST_F(ChannelTest, AReplyHalfWrittenByADeadWorkerDoesNotCount) {
   EXPECT_TRUE(failure->sent);
 }
 
-TEST_F(ChannelTest, DeathIsSeenWhileAGrandchildHoldsTheOtherEnd) {
+TEST_P(ChannelTest, DeathIsSeenWhileAGrandchildHoldsTheOtherEnd) {
   const os::Fd grandchild = os::duplicate(peer.get());
   thread = std::thread([&] {
     peer_reads(request().size());
@@ -214,7 +232,7 @@ TEST_F(ChannelTest, DeathIsSeenWhileAGrandchildHoldsTheOtherEnd) {
   thread.join();
 }
 
-TEST_F(ChannelTest, DeathIsSeenWhileALargeRequestIsBeingWritten) {
+TEST_P(ChannelTest, DeathIsSeenWhileALargeRequestIsBeingWritten) {
   const std::string large(kLimit, ' ');
   const os::Fd grandchild = os::duplicate(peer.get());
   thread = std::thread([&] {
@@ -228,7 +246,7 @@ TEST_F(ChannelTest, DeathIsSeenWhileALargeRequestIsBeingWritten) {
 
 // --- What a worker should not say -------------------------------------------------------------------
 
-TEST_F(ChannelTest, StrayBytesAreSeenBetweenCallsAndShown) {
+TEST_P(ChannelTest, StrayBytesAreSeenBetweenCallsAndShown) {
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kYes);
   peer_writes("debug: hello\n");
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kStrayBytes);
@@ -236,21 +254,22 @@ TEST_F(ChannelTest, StrayBytesAreSeenBetweenCallsAndShown) {
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kStrayBytes) << "reading them does not make it fit again";
 }
 
-TEST_F(ChannelTest, ASecondReplyIsStrayBeforeTheNextCall) {
+TEST_P(ChannelTest, ASecondReplyIsStrayBeforeTheNextCall) {
   peer_writes(framed("one") + framed("two"));
   EXPECT_EQ(exchange(request()), "one");
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kStrayBytes);
+  EXPECT_EQ(channel->quiet(Channel::Look::kGlance), Channel::Quiet::kStrayBytes);
   EXPECT_THAT(channel->stray_bytes(), HasSubstr("two"));
 }
 
-TEST_F(ChannelTest, AnOverlongSecondReplyIsStrayToo) {
+TEST_P(ChannelTest, AnOverlongSecondReplyIsStrayToo) {
   peer_writes(framed("one") + "\xff\xff\xff\xff");
   EXPECT_EQ(exchange(request()), "one");
   EXPECT_EQ(channel->quiet(), Channel::Quiet::kStrayBytes);
   EXPECT_EQ(channel->stray_bytes(), "\\xff\\xff\\xff\\xff");
 }
 
-TEST_F(ChannelTest, AReplyBeforeTheRequestIsWholeIsNoReply) {
+TEST_P(ChannelTest, AReplyBeforeTheRequestIsWholeIsNoReply) {
   const std::string large(kLimit, ' ');
   peer_writes(framed("too early"));
   exchange(request(large));
@@ -259,7 +278,7 @@ TEST_F(ChannelTest, AReplyBeforeTheRequestIsWholeIsNoReply) {
   EXPECT_EQ(failure->detail, "too early");
 }
 
-TEST_F(ChannelTest, AnOverlongReplyIsRefusedAndItsBytesShown) {
+TEST_P(ChannelTest, AnOverlongReplyIsRefusedAndItsBytesShown) {
   peer_writes("Traceback (most recent call last)");
   exchange(request());
   EXPECT_EQ(failure->failure, Failure::kTooLong);
@@ -269,7 +288,7 @@ TEST_F(ChannelTest, AnOverlongReplyIsRefusedAndItsBytesShown) {
 
 // --- For the supervisor -----------------------------------------------------------------------------
 
-TEST_F(ChannelTest, ReceiveNowNeverBlocks) {
+TEST_P(ChannelTest, ReceiveNowNeverBlocks) {
   EXPECT_TRUE(std::holds_alternative<std::nullopt_t>(channel->receive_now()));
   peer_writes(framed("first") + framed("second").substr(0, 6));
   const auto first = channel->receive_now();
@@ -284,14 +303,14 @@ TEST_F(ChannelTest, ReceiveNowNeverBlocks) {
   EXPECT_EQ(std::get<Channel::NoReply>(end).failure, Failure::kClosed);
 }
 
-TEST_F(ChannelTest, ReceiveNowRefusesAnOverlongFrame) {
+TEST_P(ChannelTest, ReceiveNowRefusesAnOverlongFrame) {
   peer_writes("HTTP/1.1 200 OK");
   const auto end = channel->receive_now();
   ASSERT_TRUE(std::holds_alternative<Channel::NoReply>(end));
   EXPECT_EQ(std::get<Channel::NoReply>(end).failure, Failure::kTooLong);
 }
 
-TEST_F(ChannelTest, SendNowSaysWhetherAllOfItWent) {
+TEST_P(ChannelTest, SendNowSaysWhetherAllOfItWent) {
   EXPECT_TRUE(channel->send_now(framed("short")));
   EXPECT_EQ(peer_reads(9), framed("short"));
   EXPECT_FALSE(channel->send_now(std::string(kLimit, ' ')));
@@ -299,7 +318,7 @@ TEST_F(ChannelTest, SendNowSaysWhetherAllOfItWent) {
   EXPECT_FALSE(channel->send_now(framed("short"))) << "and no SIGPIPE";
 }
 
-TEST_F(ChannelTest, IdsCountFromOne) {
+TEST_P(ChannelTest, IdsCountFromOne) {
   EXPECT_EQ(channel->next_id(), 1u);
   EXPECT_EQ(channel->next_id(), 2u);
 }

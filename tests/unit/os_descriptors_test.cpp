@@ -98,9 +98,9 @@ TEST_F(OsFd, MemoryHoldsWhatItWasGiven) {
   EXPECT_TRUE(make_memfd("lair-test", ""));
 }
 
-TEST_F(OsSocket, OnlyOurEndOfAChannelIsNonblocking) {
+TEST_F(OsSocket, BothEndsOfAChannelBlockAndOneEndOfAPipeNeedNot) {
   const StreamPair pair = make_stream_pair();
-  EXPECT_TRUE(is_nonblocking(pair.ours));
+  EXPECT_FALSE(is_nonblocking(pair.ours));
   EXPECT_FALSE(is_nonblocking(pair.theirs));
   EXPECT_TRUE(is_cloexec(pair.ours) && is_cloexec(pair.theirs));
   const Pipe pipe = make_pipe();

@@ -238,6 +238,18 @@ TEST_F(ShellTest, ATimeoutThatHasPassedSendsNothing) {
   expect_books_add_up();
 }
 
+TEST_F(ShellTest, ATimeoutThatHasPassedLeavesALeasesWorkerAlone) {
+  start({.size = 1});
+  pool::Hold held = lease();
+  const auto late = shell->call_on(held, {.timeout = 0ms}, "echo", Json::array());
+  EXPECT_EQ(kind(late), ErrorKind::kDeadlineExceeded);
+  EXPECT_EQ(late.error().delivery, Delivery::kNotSent);
+  EXPECT_TRUE(shell->call_on(held, {}, "echo", Json::array()));
+  shell->give_back(held, {});
+  EXPECT_EQ(generation(), 1u);
+  expect_books_add_up();
+}
+
 TEST_F(ShellTest, GrantsThatRaceWithExpiryLoseNoWorker) {
   start({.size = 2, .barging_window = 0ms});
   std::vector<std::thread> callers;

@@ -1,0 +1,80 @@
+// Why a caller gets no worker, in words: what state the pool is in, and what to do about it.
+#include "base/duration.hpp"
+#include "pool/shell.hpp"
+
+namespace lair::pool {
+
+std::string Shell::situation() const {
+  std::string text;
+  const auto add = [&](std::size_t count, const char* what) {
+    if (count == 0) return;
+    if (!text.empty()) text += ", ";
+    text += std::to_string(count) + ' ' + what;
+  };
+  for (std::size_t i = 0; i < kSlotStates; ++i) {
+    add(core_.count(static_cast<SlotState>(i)), to_string(static_cast<SlotState>(i)));
+  }
+  for (const RecordPtr& record : records_) {
+    if (record == nullptr || core_.slot(record->ref.slot).state != SlotState::kStarting) continue;
+    return text + " (at stage " + record->stage + ")";
+  }
+  return text;
+}
+
+Error Shell::refused(const core::Refuse& refusal) const {
+  Error error{.kind = ErrorKind::kUnavailable,
+              .delivery = Delivery::kNotSent,
+              .message = "pool \"" + options_.name + "\" "};
+  switch (refusal.why) {
+    case core::RefuseReason::kQueueFull:
+      error.kind = ErrorKind::kOverloaded;
+      error.retry_after_ms = std::chrono::ceil<std::chrono::milliseconds>(refusal.retry_after).count();
+      error.message +=
+          "is overloaded: " + std::to_string(core_.waiters()) +
+          " callers already wait for a worker (max_waiters = " + std::to_string(options_.max_waiters) + "; " +
+          situation() + "). Try again in about " + std::to_string(*error.retry_after_ms) + " ms.";
+      break;
+    case core::RefuseReason::kShuttingDown:
+      error.message += "is shutting down";
+      break;
+    case core::RefuseReason::kNoWorkers:
+      if (last_start_error_) {
+        error = *last_start_error_;
+        error.message = "pool \"" + options_.name + "\" has no worker: " + error.message;
+      } else {
+        error.message += "has no worker, and starting them has failed (" + situation() + ")";
+      }
+      break;
+    case core::RefuseReason::kWorkerGone:
+      error.message += "has lost the one worker that would have done";
+      break;
+    case core::RefuseReason::kExpired:
+      error.message += "had no worker before the deadline";
+      break;
+  }
+  return error;
+}
+
+Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
+  Error error{.delivery = Delivery::kNotSent};
+  const bool none_up = core_.ready_count() + core_.count(SlotState::kChecking) == 0;
+  const std::string after = " after " + base::format_duration(waited);
+  if (call_deadline) {
+    error.kind = ErrorKind::kDeadlineExceeded;
+    error.message = "the call's deadline passed" + after + " while it waited for a worker of pool \"" +
+                    options_.name + "\" (" + situation() + ")";
+  } else if (none_up) {
+    error.kind = ErrorKind::kUnavailable;
+    error.message =
+        "no worker of pool \"" + options_.name + "\" was ready" + after + " (" + situation() + ")";
+  } else {
+    error.kind = ErrorKind::kOverloaded;
+    error.retry_after_ms = 1000;
+    error.message = "no worker of pool \"" + options_.name + "\" came free within the checkout timeout," +
+                    after + " (" + situation() + "). Raise size, overflow or checkout_timeout, or call less.";
+  }
+  if (none_up && last_start_error_) error.message += "\nThe last failed start: " + last_start_error_->message;
+  return error;
+}
+
+}  // namespace lair::pool

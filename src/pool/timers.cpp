@@ -1,0 +1,85 @@
+// What the supervisor does because time has passed: the core's timers, starts that take too long, calls that miss their
+// deadline, leases that are held for long, kills that were put off.
+#include <algorithm>
+#include <csignal>
+
+#include "base/duration.hpp"
+#include "pool/shell.hpp"
+#include "pool/supervisor.hpp"
+
+namespace lair::pool {
+
+TimePoint Supervisor::next_wake() {
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    core_timer_ = shell_.core_.next_timer(SteadyClock::now());
+    leases_due_ = shell_.leases_.next_look();
+    calls_due_ = shell_.next_call_due_;
+  }
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_});
+  for (const auto& [key, ward] : wards_) {
+    next = std::min(next, ward->kill_at);
+    if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
+  }
+  if (probe_) next = std::min(next, probe_->deadline.when());
+  return next;
+}
+
+void Supervisor::on_timers(TimePoint now) {
+  interrupt_overdue_calls(now);
+  if (core_timer_ <= now) (void)shell_.step(core::Tick{});
+  report_leases(now);
+  for (auto& [key, ward] : wards_) {
+    if (ward->kill_at > now) continue;
+    ward->kill_at = TimePoint::max();
+    if (!ward->exited) launcher_->signal(worker_key(ward->record->ref), SIGKILL);
+  }
+
+  std::vector<Ward*> late;
+  for (const auto& [key, ward] : wards_) {
+    if (ward->stage != Stage::kUp && !ward->start_failed && ward->start_deadline.passed(now))
+      late.push_back(ward.get());
+  }
+  for (Ward* ward : late) {
+    drain_logs(*ward);
+    const char* hint = ward->stage == Stage::kHandshake
+                           ? " Its program must answer the handshake (for Python: it may still be "
+                             "importing); raise start_timeout if "
+                             "it needs longer."
+                           : " Raise start_timeout if it needs longer.";
+    fail_start(*ward,
+               start_error(*ward, "not ready within start_timeout = " +
+                                      base::format_duration(shell_.options_.start_timeout) + "." + hint),
+               false, true);
+  }
+  if (probe_ && probe_->deadline.passed(now)) {
+    launcher_->signal(probe_->key, SIGKILL);
+    probe_ended(Error{.kind = ErrorKind::kUnavailable,
+                      .message = "the interpreter " + environment_->program() +
+                                 " did not say which Python it is within " +
+                                 base::format_duration(shell_.options_.start_timeout)});
+  }
+}
+
+void Supervisor::interrupt_overdue_calls(TimePoint now) {
+  if (calls_due_ > now) return;
+  std::vector<RecordPtr> overdue;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    overdue = shell_.overdue_calls(now);
+  }
+  for (const RecordPtr& record : overdue) record->channel->interrupt();
+}
+
+void Supervisor::report_leases(TimePoint now) {
+  if (leases_due_ > now) return;
+  std::vector<std::string> lines;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    lines = shell_.leases_.overdue(now);
+    shell_.counters_.leases_leaked += lines.size();
+  }
+  for (std::string& line : lines) shell_.log(base::LogLevel::kWarn, std::move(line));
+}
+
+}  // namespace lair::pool

@@ -9,6 +9,10 @@ function(lair_target target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
   target_compile_definitions(${target} PRIVATE LAIR_IN_TREE)
+  # In the developers' unoptimised builds a test can have system calls fail (src/os/failpoint.hpp).
+  if(LAIR_DEVELOPER AND CMAKE_BUILD_TYPE STREQUAL "Debug")
+    target_compile_definitions(${target} PRIVATE LAIR_FAILPOINTS)
+  endif()
   # Functions in sections of their own, so that the keeper can leave out what it does not call.
   target_compile_options(${target} PRIVATE -ffunction-sections -fdata-sections)
   if(LAIR_DEVELOPER)

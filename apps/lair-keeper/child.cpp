@@ -13,8 +13,12 @@
 #include <csignal>
 #include <cstring>
 
+#include "os/failpoint.hpp"
+
 namespace lair::keeper {
 
+using os::failpoint::Point;
+using os::failpoint::refuses;
 using worker::keeper::Step;
 
 namespace {
@@ -36,12 +40,13 @@ class Child {
     check(::prctl(PR_SET_CHILD_SUBREAPER, 1), Step::kSession);
     map_strings();
     set_affinity();
-    if (*directory_ != '\0') check(::chdir(directory_), Step::kDirectory);
+    if (*directory_ != '\0')
+      check(refuses(Point::kChildDirectory) ? -1 : ::chdir(directory_), Step::kDirectory);
     place_descriptors();
     sigset_t none;
     ::sigemptyset(&none);
     check(::sigprocmask(SIG_SETMASK, &none, nullptr), Step::kSession);
-    ::execve(argv_[0], argv_, envp_);
+    if (!refuses(Point::kChildExec)) ::execve(argv_[0], argv_, envp_);
     fail(Step::kExec);
   }
 
@@ -59,15 +64,19 @@ class Child {
   void map_strings() {
     struct stat info {};
     const int blob = orders_.fds[0].get();
-    check(::fstat(blob, &info), Step::kStrings);
+    check(refuses(Point::kChildStat) ? -1 : ::fstat(blob, &info), Step::kStrings);
     const auto size = static_cast<std::size_t>(info.st_size);
-    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, blob, 0);
+    void* mapped = refuses(Point::kChildMap)
+                       ? MAP_FAILED
+                       : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, blob, 0);
     if (mapped == MAP_FAILED) fail(Step::kStrings);
     worker::keeper::Strings head;
     std::memcpy(&head, mapped, sizeof head);
     const std::size_t pointers = std::size_t{head.argc} + head.envc + 2;
-    void* memory =
-        ::mmap(nullptr, pointers * sizeof(char*), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory = refuses(Point::kChildMap)
+                       ? MAP_FAILED
+                       : ::mmap(nullptr, pointers * sizeof(char*), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail(Step::kStrings);
     auto** pointer = static_cast<char**>(memory);
     char* text = static_cast<char*>(mapped) + sizeof head;
@@ -95,8 +104,12 @@ class Child {
     check(::sched_setaffinity(0, sizeof set, &set), Step::kAffinity);
   }
 
+  static int moved(int fd) {
+    return refuses(Point::kChildDuplicate) ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstSafeFd);
+  }
+
   void place_descriptors() {
-    pipe_ = ::fcntl(pipe_, F_DUPFD_CLOEXEC, kFirstSafeFd);
+    pipe_ = moved(pipe_);
     if (pipe_ < 0) ::_exit(127);
     std::array<int, 4> sources{};
     for (std::size_t target = 0; target < sources.size(); ++target) {
@@ -107,17 +120,18 @@ class Child {
       }
       sources[target] = -1;
       if (index == 0) continue;
-      sources[target] = ::fcntl(orders_.fds[index].get(), F_DUPFD_CLOEXEC, kFirstSafeFd);
+      sources[target] = moved(orders_.fds[index].get());
       check(sources[target], Step::kDescriptors);
     }
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int null = refuses(Point::kChildNull) ? -1 : ::open("/dev/null", O_RDWR | O_CLOEXEC);
     check(null, Step::kDescriptors);
     for (int target = 0; target < 4; ++target) {
       const int source = sources[static_cast<std::size_t>(target)];
       if (source < 0 && target == worker::keeper::kWorkerChannelFd) continue;
       // The keeper's own 0, 1 and 2 are /dev/null and never CLOEXEC; dup2 clears the flag for the others.
       if (source >= 0 || null != target)
-        check(::dup2(source >= 0 ? source : null, target), Step::kDescriptors);
+        check(refuses(Point::kChildPlace) ? -1 : ::dup2(source >= 0 ? source : null, target),
+              Step::kDescriptors);
     }
     const unsigned first = sources[3] >= 0 ? 4 : 3;
     // Not closed yet: the pipe must live until exec.

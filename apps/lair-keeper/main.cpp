@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "keeper.hpp"
+#include "os/failpoint.hpp"
 
 int main(int argc, char** argv) {
   struct stat info {};
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   }
   ::fcntl(lair::worker::keeper::kControlFd, F_SETFD, FD_CLOEXEC);
   ::fcntl(lair::worker::keeper::kHostFd, F_SETFD, FD_CLOEXEC);
+  lair::os::failpoint::join();
   lair::keeper::Keeper(static_cast<std::size_t>(capacity)).run();
   ::_exit(0);
 }

@@ -5,23 +5,29 @@
 
 #include <cstdint>
 
+#include "os/failpoint.hpp"
 #include "os/refused.hpp"
 
 namespace lair::os {
 
-EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+using failpoint::Point;
+
+EventFd::EventFd()
+    : fd_(failpoint::refuses(Point::kEventfd) ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!fd_) throw_refused("eventfd");
 }
 
 void EventFd::notify() noexcept {
   const std::uint64_t one = 1;
   // EAGAIN: the counter is full, so it is readable already.
-  [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof one);
+  [[maybe_unused]] const auto written =
+      failpoint::refuses(Point::kEventfdWrite) ? -1 : ::write(fd_.get(), &one, sizeof one);
 }
 
 void EventFd::drain() noexcept {
   std::uint64_t count = 0;
-  [[maybe_unused]] const auto taken = ::read(fd_.get(), &count, sizeof count);
+  [[maybe_unused]] const auto taken =
+      failpoint::refuses(Point::kEventfdRead) ? -1 : ::read(fd_.get(), &count, sizeof count);
 }
 
 }  // namespace lair::os

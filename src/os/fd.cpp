@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
 
 void Fd::reset(int fd) noexcept {
@@ -17,6 +19,8 @@ void Fd::reset(int fd) noexcept {
 }
 
 // From 3 up: a descriptor that lands on 0–2, in a host that has closed those, is one printf from corruption.
-Fd duplicate(int fd) noexcept { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+Fd duplicate(int fd) noexcept {
+  return Fd(failpoint::refuses(failpoint::Point::kDuplicate) ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
 
 }  // namespace lair::os

@@ -5,16 +5,22 @@
 
 #include <new>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
+
+using failpoint::Point;
 
 namespace {
 constexpr std::size_t kPage = 4096;
 }
 
 ForkSentinel::ForkSentinel() : pid_(::getpid()) {
-  void* page = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* page = failpoint::refuses(Point::kSentinelMap)
+                   ? MAP_FAILED
+                   : ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return;
-  if (::madvise(page, kPage, MADV_WIPEONFORK) != 0) {
+  if (failpoint::refuses(Point::kSentinelAdvise) || ::madvise(page, kPage, MADV_WIPEONFORK) != 0) {
     ::munmap(page, kPage);
     return;
   }

@@ -5,7 +5,11 @@
 #include <cerrno>
 #include <cstring>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
+
+using failpoint::Point;
 
 namespace {
 
@@ -29,7 +33,9 @@ MessageStatus status_of_errno() {
 
 SocketPair make_message_pair() noexcept {
   int ends[2] = {-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return {};
+  if (failpoint::refuses(Point::kMessagePair) ||
+      ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+    return {};
   return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
 }
 
@@ -53,7 +59,8 @@ MessageStatus send_message(int socket, const void* data, std::size_t size, const
   }
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    sent = failpoint::refuses(Point::kMessageSend) ? -1
+                                                   : ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   return sent >= 0 ? MessageStatus::kOk : status_of_errno();
 }
@@ -68,7 +75,9 @@ Received receive_message(int socket, void* data, std::size_t size) noexcept {
   message.msg_controllen = sizeof control.bytes;
   ssize_t got = 0;
   do {
-    got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    got = failpoint::refuses(Point::kMessageReceive)
+              ? -1
+              : ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (got < 0 && errno == EINTR);
 
   Received received;

@@ -6,10 +6,16 @@
 
 #include <cerrno>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
 
+using failpoint::Point;
+
 // By number, since <sys/pidfd.h> of glibc 2.36 lacks extern "C".
-Fd open_pidfd(int pid) noexcept { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+Fd open_pidfd(int pid) noexcept {
+  return Fd(failpoint::refuses(Point::kPidfdOpen) ? -1 : static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
 
 bool signal_pidfd(int pidfd, int signal_number) noexcept {
   return ::syscall(SYS_pidfd_send_signal, pidfd, signal_number, nullptr, 0) == 0;
@@ -19,7 +25,9 @@ bool reap_pidfd(int pidfd) noexcept {
   siginfo_t info{};
   int result = 0;
   do {
-    result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED);
+    result = failpoint::refuses(Point::kPidfdReap)
+                 ? -1
+                 : ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED);
   } while (result != 0 && errno == EINTR);
   return result == 0;
 }

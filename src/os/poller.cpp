@@ -8,11 +8,14 @@
 #include <limits>
 
 #include "base/assert.hpp"
+#include "os/failpoint.hpp"
 #include "os/refused.hpp"
 
 namespace lair::os {
 
-Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+using failpoint::Point;
+
+Poller::Poller() : epoll_(failpoint::refuses(Point::kEpollCreate) ? -1 : ::epoll_create1(EPOLL_CLOEXEC)) {
   if (!epoll_) throw_refused("epoll_create1");
 }
 
@@ -21,7 +24,8 @@ bool Poller::add(int fd, std::uint64_t tag) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tag;
-  const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  const int result =
+      failpoint::refuses(Point::kEpollAdd) ? -1 : ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
   LAIR_ASSERT(result == 0 || errno == ENOMEM || errno == ENOSPC, "epoll_ctl: adding a wrong descriptor");
   return result == 0;
 }
@@ -41,7 +45,9 @@ void Poller::wait(Deadline deadline, std::vector<Event>& events) {
     timeout_ms = static_cast<int>(std::min<std::int64_t>(ms, std::numeric_limits<int>::max()));
   }
   events.clear();
-  const int n = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms);
+  const int n = failpoint::refuses(Point::kEpollWait)
+                    ? -1
+                    : ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout_ms);
   LAIR_ASSERT(n >= 0 || errno == EINTR);
   for (int i = 0; i < n; ++i) events.push_back({.tag = ready[static_cast<std::size_t>(i)].data.u64});
 }

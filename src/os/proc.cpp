@@ -12,6 +12,8 @@
 #include <optional>
 #include <sstream>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
 
 namespace {
@@ -73,7 +75,9 @@ std::size_t usable_cpus() {
 
 std::string program_path() {
   std::array<char, 4096> path;
-  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+  const ssize_t length = failpoint::refuses(failpoint::Point::kProgramPath)
+                             ? -1
+                             : ::readlink("/proc/self/exe", path.data(), path.size());
   return length > 0 ? std::string(path.data(), static_cast<std::size_t>(length)) : std::string();
 }
 

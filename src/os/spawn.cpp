@@ -8,11 +8,14 @@
 #include <cerrno>
 #include <csignal>
 
+#include "os/failpoint.hpp"
 #include "os/fd.hpp"
 
 extern "C" char** environ;
 
 namespace lair::os {
+
+using failpoint::Point;
 
 namespace {
 
@@ -37,8 +40,11 @@ struct Attributes {
 ProgramStarted spawn_program(const ProgramStart& start) {
   // Out of the way of 0 … 4, so that placing one never overwrites another.
   constexpr int kFirstSafeFd = 10;
-  const Fd third(::fcntl(start.fd_3, F_DUPFD_CLOEXEC, kFirstSafeFd));
-  const Fd fourth(::fcntl(start.fd_4, F_DUPFD_CLOEXEC, kFirstSafeFd));
+  const auto moved = [](int fd) {
+    return Fd(failpoint::refuses(Point::kSpawnDuplicate) ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstSafeFd));
+  };
+  const Fd third = moved(start.fd_3);
+  const Fd fourth = moved(start.fd_4);
   if (!third || !fourth) return {.pid = 0, .error = errno};
 
   Actions actions;
@@ -66,7 +72,9 @@ ProgramStarted spawn_program(const ProgramStart& start) {
   argv.push_back(nullptr);
   pid_t pid = 0;
   const int error =
-      ::posix_spawn(&pid, start.path.c_str(), &actions.value, &attributes.value, argv.data(), environ);
+      failpoint::refuses(Point::kSpawn)
+          ? errno
+          : ::posix_spawn(&pid, start.path.c_str(), &actions.value, &attributes.value, argv.data(), environ);
   return {.pid = error == 0 ? pid : 0, .error = error};
 }
 

@@ -9,7 +9,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
+
+using failpoint::Point;
 
 namespace {
 
@@ -55,10 +59,12 @@ IoResult Stream::write(const Piece* pieces, std::size_t count) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
+  failpoint::shorten(Point::kStreamWrite, parts.data(), count);
   ssize_t n = 0;
   do {
-    n = socket_ ? ::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-                : ::writev(out_.get(), parts.data(), static_cast<int>(count));
+    n = failpoint::refuses(Point::kStreamWrite) ? -1
+        : socket_                               ? ::sendmsg(in_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+                                                : ::writev(out_.get(), parts.data(), static_cast<int>(count));
   } while (n < 0 && errno == EINTR);
   return result_of(n, false);
 }
@@ -66,7 +72,10 @@ IoResult Stream::write(const Piece* pieces, std::size_t count) {
 IoResult Stream::read(char* data, std::size_t size) {
   ssize_t n = 0;
   do {
-    n = socket_ ? ::recv(in_.get(), data, size, MSG_DONTWAIT) : ::read(in_.get(), data, size);
+    const std::size_t most = failpoint::most(Point::kStreamRead, size);
+    n = failpoint::refuses(Point::kStreamRead) ? -1
+        : socket_                              ? ::recv(in_.get(), data, most, MSG_DONTWAIT)
+                                               : ::read(in_.get(), data, most);
   } while (n < 0 && errno == EINTR);
   return result_of(n, true);
 }
@@ -74,7 +83,8 @@ IoResult Stream::read(char* data, std::size_t size) {
 IoResult Stream::wait_read(char* data, std::size_t size) {
   ssize_t n = 0;
   do {
-    n = ::recv(in_.get(), data, size, 0);
+    const std::size_t most = failpoint::most(Point::kStreamWaitRead, size);
+    n = failpoint::refuses(Point::kStreamWaitRead) ? -1 : ::recv(in_.get(), data, most, 0);
   } while (n < 0 && errno == EINTR);
   return result_of(n, true);
 }
@@ -88,7 +98,7 @@ IoStatus Stream::look() const {
     pollfd poll{.fd = in_.get(), .events = POLLIN, .revents = 0};
     int n = 0;
     do {
-      n = ::poll(&poll, 1, 0);
+      n = failpoint::refuses(Point::kStreamLook) ? -1 : ::poll(&poll, 1, 0);
     } while (n < 0 && errno == EINTR);
     if (n == 0) return IoStatus::kWouldBlock;
     return (poll.revents & POLLIN) != 0 ? IoStatus::kOk : IoStatus::kClosed;
@@ -96,7 +106,7 @@ IoStatus Stream::look() const {
   char byte = 0;
   ssize_t n = 0;
   do {
-    n = ::recv(in_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    n = failpoint::refuses(Point::kStreamLook) ? -1 : ::recv(in_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   } while (n < 0 && errno == EINTR);
   return result_of(n, true).status;
 }

@@ -7,6 +7,8 @@
 #include <ctime>
 #include <optional>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
 
 namespace {
@@ -29,7 +31,9 @@ Ready wait_for_io(const Interest& interest, Deadline deadline) {
   for (;;) {
     std::optional<timespec> timeout;
     if (!deadline.is_never()) timeout = to_timespec(deadline.remaining());
-    const int n = ::ppoll(polls.data(), polls.size(), timeout ? &*timeout : nullptr, nullptr);
+    const int n = failpoint::refuses(failpoint::Point::kWait)
+                      ? -1
+                      : ::ppoll(polls.data(), polls.size(), timeout ? &*timeout : nullptr, nullptr);
     if (n > 0) break;
     if (deadline.passed()) return {.timed_out = true};
     if (n < 0 && errno != EINTR) {

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 
 #include "os/failpoint.hpp"
@@ -19,9 +20,10 @@ EventFd::EventFd()
 
 void EventFd::notify() noexcept {
   const std::uint64_t one = 1;
-  // EAGAIN: the counter is full, so it is readable already.
-  [[maybe_unused]] const auto written =
-      failpoint::refuses(Point::kEventfdWrite) ? -1 : ::write(fd_.get(), &one, sizeof one);
+  ssize_t written = 0;
+  do {
+    written = failpoint::refuses(Point::kEventfdWrite) ? -1 : ::write(fd_.get(), &one, sizeof one);
+  } while (written < 0 && errno == EINTR);  // EAGAIN: the counter is full, so it is readable already
 }
 
 void EventFd::drain() noexcept {

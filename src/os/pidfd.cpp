@@ -21,16 +21,23 @@ bool signal_pidfd(int pidfd, int signal_number) noexcept {
   return ::syscall(SYS_pidfd_send_signal, pidfd, signal_number, nullptr, 0) == 0;
 }
 
-bool reap_pidfd(int pidfd) noexcept {
+namespace {
+
+bool reap(idtype_t what, int id) noexcept {
   siginfo_t info{};
   int result = 0;
   do {
-    result = failpoint::refuses(Point::kPidfdReap)
-                 ? -1
-                 : ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED);
+    result =
+        failpoint::refuses(Point::kPidfdReap) ? -1 : ::waitid(what, static_cast<id_t>(id), &info, WEXITED);
   } while (result != 0 && errno == EINTR);
   return result == 0;
 }
+
+}  // namespace
+
+bool reap_pidfd(int pidfd) noexcept { return reap(P_PIDFD, pidfd); }
+
+bool reap_child(int pid) noexcept { return reap(P_PID, pid); }
 
 void reap_if_ours(int pidfd) noexcept {
   siginfo_t info{};

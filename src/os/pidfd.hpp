@@ -15,6 +15,8 @@ Fd open_pidfd(int pid) noexcept;
 bool signal_pidfd(int pidfd, int signal_number) noexcept;
 // Collects the exit status of a child. Blocks. False if somebody else did, or the host ignores SIGCHLD.
 bool reap_pidfd(int pidfd) noexcept;
+// The same by number: for a child that has not been reaped, so that it is still its own.
+bool reap_child(int pid) noexcept;
 // The same for one that has ended, if it is a child of ours at all. Never blocks.
 void reap_if_ours(int pidfd) noexcept;
 

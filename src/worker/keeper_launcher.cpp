@@ -211,6 +211,12 @@ Result<void> KeeperLauncher::start_keeper() {
                                           .fd_4 = self.get()});
   if (started.error != 0) return unavailable("cannot start " + keeper_ + ": " + std::strerror(started.error));
   keeper_pidfd_ = os::open_pidfd(started.pid);
+  if (!keeper_pidfd_) {
+    const std::string why = std::strerror(errno);
+    os::end_conversation(pair.ours.get());  // it goes by itself
+    (void)os::reap_child(started.pid);
+    return unavailable("cannot watch lair-keeper: " + why);
+  }
   control_ = std::move(pair.ours);
   if (!poller_.add(control_.get(), kControlTag)) {
     const std::string why = std::strerror(errno);

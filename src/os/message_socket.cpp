@@ -82,7 +82,8 @@ Received receive_message(int socket, void* data, std::size_t size) noexcept {
 
   Received received;
   if (got < 0) {
-    received.status = status_of_errno();
+    // Memory may come free, and the message is still there.
+    received.status = errno == ENOMEM ? MessageStatus::kWouldBlock : status_of_errno();
     return received;
   }
   if (got == 0) {

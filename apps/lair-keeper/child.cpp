@@ -109,8 +109,9 @@ class Child {
   }
 
   void place_descriptors() {
-    pipe_ = moved(pipe_);
-    if (pipe_ < 0) ::_exit(127);
+    const int safe = moved(pipe_);
+    check(safe, Step::kDescriptors);
+    pipe_ = safe;
     std::array<int, 4> sources{};
     for (std::size_t target = 0; target < sources.size(); ++target) {
       const std::size_t index = orders_.spawn.place[target];

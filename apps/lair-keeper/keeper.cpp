@@ -11,12 +11,13 @@
 #include <cstring>
 #include <utility>
 
-#include "base/assert.hpp"
+#include "os/failpoint.hpp"
 #include "os/pidfd.hpp"
-#include "sweep.hpp"
 
 namespace lair::keeper {
 
+using os::failpoint::Point;
+using os::failpoint::refuses;
 using worker::keeper::kControlFd;
 using worker::keeper::kHostFd;
 using worker::keeper::Kind;
@@ -25,6 +26,9 @@ using worker::keeper::Spawn;
 using worker::keeper::Step;
 
 namespace {
+
+// Until a system that has refused is asked again.
+constexpr int kMomentMs = 5;
 
 std::int64_t micros(const timeval& time) { return std::int64_t{time.tv_sec} * 1'000'000 + time.tv_usec; }
 
@@ -44,8 +48,8 @@ Keeper::Keeper(std::size_t capacity)
   sigset_t child;
   ::sigemptyset(&child);
   ::sigaddset(&child, SIGCHLD);
-  signals_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
-  LAIR_ASSERT(signals_);
+  signals_.reset(refuses(Point::kSignalfd) ? -1 : ::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) ::_exit(1);  // its host sees it go, and starts another one
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   // Not a sentence but an alarm: should the keeper be stopped when its host dies, it must run on to clean up. When
   // only the thread that started it exits, SIGCONT does nothing.
@@ -66,7 +70,9 @@ void Keeper::run() {
         polls_[count++] = {.fd = entries_[i].exec_pipe.get(), .events = POLLIN, .revents = 0};
       }
     }
-    if (::poll(polls_.get(), count, -1) < 0) continue;  // EINTR, or ENOMEM: nothing to do but to ask again
+    // EINTR, or ENOMEM: nothing to do but to ask again
+    if (refuses(Point::kKeeperPoll) || ::poll(polls_.get(), count, look_again_ ? kMomentMs : -1) < 0)
+      continue;
     if (polls_[1].revents != 0) break;
     for (std::size_t i = 3; i < count; ++i) {
       if (polls_[i].revents == 0) continue;
@@ -76,6 +82,7 @@ void Keeper::run() {
       }
     }
     if (polls_[2].revents != 0) on_children();
+    if (look_again_) kill_strangers();
     if ((polls_[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) on_control();
     send_reports();
   }
@@ -147,11 +154,12 @@ void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& receive
   // The kernel drops descriptors that find no place in the receiver's table, and delivers the message all the same.
   if (received.fd_count != order.descriptors) return refused(Step::kDescriptors, EMFILE);
   int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return refused(Step::kFork, errno);
+  if (refuses(Point::kKeeperPipe) || ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+    return refused(Step::kFork, errno);
   entry.exec_pipe.reset(ends[0]);
   const os::Fd write_end(ends[1]);
 
-  const pid_t pid = ::fork();
+  const pid_t pid = refuses(Point::kFork) ? -1 : ::fork();
   if (pid < 0) return refused(Step::kFork, errno);
   if (pid == 0) {
     become_worker({.spawn = order,
@@ -169,7 +177,8 @@ void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& receive
 // Data: it failed before exec. End of file: exec has closed it (or the child died, which SIGCHLD will tell).
 void Keeper::on_exec_pipe(Entry& entry) {
   ChildFailure failure;
-  const ssize_t n = ::read(entry.exec_pipe.get(), &failure, sizeof failure);
+  const ssize_t n =
+      refuses(Point::kExecPipeRead) ? -1 : ::read(entry.exec_pipe.get(), &failure, sizeof failure);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   entry.exec_pipe.reset();
   entry.state = State::kRunning;
@@ -198,7 +207,7 @@ Keeper::Entry* Keeper::find(pid_t pid) {
 
 void Keeper::on_children() {
   signalfd_siginfo drained[8];
-  while (::read(signals_.get(), drained, sizeof drained) > 0) {
+  while (!refuses(Point::kSignalsRead) && ::read(signals_.get(), drained, sizeof drained) > 0) {
   }
   bool any = false;
   for (;;) {
@@ -246,7 +255,8 @@ void Keeper::on_ended(Entry& entry, const siginfo_t& info) {
 // A child that is no worker was a worker's: the worker is dead, and its children have come to us. Each one killed brings
 // a SIGCHLD, and with it another look for those that it leaves behind.
 void Keeper::kill_strangers() {
-  const std::size_t count = list_children(children_.get(), most_children_);
+  std::size_t count = 0;
+  look_again_ = !child_list_.look(children_.get(), most_children_, count);
   for (std::size_t i = 0; i < count; ++i) {
     if (find(children_[i]) == nullptr) ::kill(children_[i], SIGKILL);
   }
@@ -260,12 +270,18 @@ void Keeper::end_all() {
     ::kill(entry.pid, SIGKILL);  // it may not have made its group yet
   }
   for (;;) {
-    const std::size_t count = list_children(children_.get(), most_children_);
+    std::size_t count = 0;
+    const bool looked = child_list_.look(children_.get(), most_children_, count);
     for (std::size_t i = 0; i < count; ++i) ::kill(children_[i], SIGKILL);
     siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) != 0) {
+    if (refuses(Point::kSweepWait) ||
+        ::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | (looked ? 0 : WNOHANG)) != 0) {
       if (errno == EINTR) continue;
       return;  // ECHILD: none is left
+    }
+    if (info.si_pid == 0) {
+      ::poll(nullptr, 0, kMomentMs);
+      continue;
     }
     if (find(info.si_pid) != nullptr) ::kill(-info.si_pid, SIGKILL);
     ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "child.hpp"
+#include "sweep.hpp"
 
 namespace lair::keeper {
 
@@ -57,10 +58,12 @@ class Keeper {
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<pollfd[]> polls_;
   std::unique_ptr<pid_t[]> children_;
+  ChildList child_list_;
   os::Fd signals_;
   const pid_t pid_;
   bool host_gone_ = false;
   bool reports_waiting_ = false;
+  bool look_again_ = false;  // the last look for strangers was refused
 };
 
 }  // namespace lair::keeper

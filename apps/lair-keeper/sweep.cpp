@@ -10,39 +10,24 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "os/failpoint.hpp"
+
 namespace lair::keeper {
 
-namespace {
+using os::failpoint::Point;
+using os::failpoint::refuses;
 
-// The kernel's own list, where it keeps one (CONFIG_PROC_CHILDREN). False where it doesn't.
-bool ask_kernel(pid_t* pids, std::size_t most, std::size_t& count) {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/children", ::getpid());
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  char text[4096];
-  pid_t pid = 0;
-  for (ssize_t n = 0; (n = ::read(fd, text, sizeof text)) > 0;) {
-    for (ssize_t i = 0; i < n; ++i) {
-      if (text[i] >= '0' && text[i] <= '9') {
-        pid = pid * 10 + (text[i] - '0');
-      } else if (pid != 0) {
-        if (count < most) pids[count++] = pid;
-        pid = 0;
-      }
-    }
-  }
-  ::close(fd);
-  return true;
-}
+namespace {
 
 pid_t parent_of(const char* pid) {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  const int fd = refuses(Point::kSweepOpen) ? -1 : ::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   char text[512];
-  const ssize_t n = ::read(fd, text, sizeof text - 1);
+  const ssize_t n = refuses(Point::kSweepRead)
+                        ? -1
+                        : ::read(fd, text, os::failpoint::most(Point::kSweepRead, sizeof text - 1));
   ::close(fd);
   if (n <= 0) return 0;
   text[n] = '\0';
@@ -52,7 +37,7 @@ pid_t parent_of(const char* pid) {
 }
 
 // All processes, one by one. Raw getdents64, since opendir allocates.
-void walk_proc(pid_t* pids, std::size_t most, std::size_t& count) {
+bool walk_proc(pid_t* pids, std::size_t most, std::size_t& count) {
   struct Entry {
     std::uint64_t inode;
     std::int64_t offset;
@@ -60,10 +45,11 @@ void walk_proc(pid_t* pids, std::size_t most, std::size_t& count) {
     unsigned char type;
     char name[1];  // really as long as `length` says
   };
-  const int fd = ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
+  const int fd = refuses(Point::kSweepOpen) ? -1 : ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return false;
   alignas(8) char buffer[8192];
-  for (long n = 0; (n = ::syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0;) {
+  long n = 0;
+  while ((n = ::syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0) {
     for (long at = 0; at < n;) {
       const auto* entry = reinterpret_cast<const Entry*>(buffer + at);
       const bool is_process = entry->name[0] >= '1' && entry->name[0] <= '9';
@@ -73,14 +59,40 @@ void walk_proc(pid_t* pids, std::size_t most, std::size_t& count) {
     }
   }
   ::close(fd);
+  return n == 0;
+}
+
+int open_list() {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/children", ::getpid());
+  return refuses(Point::kSweepOpen) ? -1 : ::open(path, O_RDONLY | O_CLOEXEC);
 }
 
 }  // namespace
 
-std::size_t list_children(pid_t* pids, std::size_t most) {
-  std::size_t count = 0;
-  if (!ask_kernel(pids, most, count)) walk_proc(pids, most, count);
-  return count;
+ChildList::ChildList() : file_(open_list()) {}
+
+bool ChildList::look(pid_t* pids, std::size_t most, std::size_t& count) {
+  count = 0;
+  if (!file_) file_.reset(open_list());
+  if (!file_) return walk_proc(pids, most, count);
+  // Made anew by a read from its beginning.
+  if (::lseek(file_.get(), 0, SEEK_SET) != 0) return false;
+  char text[4096];
+  pid_t pid = 0;
+  const std::size_t size = os::failpoint::most(Point::kSweepRead, sizeof text);
+  ssize_t n = 0;
+  while ((n = refuses(Point::kSweepRead) ? -1 : ::read(file_.get(), text, size)) > 0) {
+    for (ssize_t i = 0; i < n; ++i) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        pid = pid * 10 + (text[i] - '0');
+      } else if (pid != 0) {
+        if (count < most) pids[count++] = pid;
+        pid = 0;
+      }
+    }
+  }
+  return n == 0;
 }
 
 }  // namespace lair::keeper

@@ -27,7 +27,7 @@ void Supervisor::prepare_environment() {
     return;
   }
   environment_ = *std::move(found);
-  const worker::WorkerKey key{.slot = kProbeSlot, .generation = 1};
+  const worker::WorkerKey key{.slot = kProbeSlot, .generation = ++probes_};
   auto request = environment_->probe(key);
   if (!request) {
     probe_ended(std::nullopt);
@@ -39,11 +39,17 @@ void Supervisor::prepare_environment() {
   launcher_->spawn(*std::move(request));
 }
 
-void Supervisor::probe_ended(std::optional<Error> error) {
+void Supervisor::probe_ended(std::optional<Error> error, bool permanent) {
   probe_.reset();
+  if (error) error->stage = "environment";
+  if (error && !permanent) {  // the next start asks again
+    for (const core::WorkerRef ref : std::exchange(waiting_for_environment_, {})) {
+      if (Ward* ward = find(ref)) fail_start(*ward, *error, false, false);
+    }
+    return;
+  }
   environment_known_ = true;
   environment_error_ = std::move(error);
-  if (environment_error_) environment_error_->stage = "environment";
   for (const core::WorkerRef ref : std::exchange(waiting_for_environment_, {})) {
     if (Ward* ward = find(ref)) launch(*ward);
   }
@@ -72,6 +78,10 @@ void Supervisor::on_channel(Ward& ward) {
                         "program of your own: is it printing there?): " +
                             end->detail),
             false, true);
+        return;
+      }
+      if (end->failure == Channel::Failure::kSystem) {
+        fail_start(ward, start_error(ward, "its channel cannot be read: " + end->detail), false, true);
         return;
       }
       // It has closed its channel, which is nearly always its end: the exit status says more.

@@ -246,7 +246,8 @@ void Supervisor::on_launch(worker::LaunchEvent event) {
           },
           [&](worker::SpawnFailed& failed) {
             if (probe_ && failed.key == probe_->key) {
-              probe_ended(Error{.kind = ErrorKind::kUnavailable, .message = failed.message});
+              probe_ended(Error{.kind = ErrorKind::kUnavailable, .message = failed.message},
+                          failed.permanent);
               return;
             }
             Ward* ward = find(worker_ref(failed.key));
@@ -312,7 +313,10 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
                                                 .max_frame = shell_.options_.max_frame});
   const auto header = wire::frame_header(offer.size());
   // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.
-  (void)record.channel->send_now(std::string(header.data(), header.size()) + offer);
+  if (!record.channel->send_now(std::string(header.data(), header.size()) + offer) &&
+      record.channel->quiet() == worker::Channel::Quiet::kYes) {
+    fail_start(ward, start_error(ward, "the system refused to send it the handshake"), false, true);
+  }
 }
 
 void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {

@@ -94,7 +94,7 @@ class Supervisor {
 
   // --- Starting ------------------------------------------------------------------------------------
   void prepare_environment();
-  void probe_ended(std::optional<Error> error);
+  void probe_ended(std::optional<Error> error, bool permanent = true);
   void advance(Ward& ward, Stage stage);
   void ready(Ward& ward);
   void fail_start(Ward& ward, Error error, bool permanent, bool has_process);
@@ -116,6 +116,7 @@ class Supervisor {
   std::optional<Error> environment_error_;
   std::optional<Probe> probe_;
   bool environment_known_ = false;
+  std::uint64_t probes_ = 0;
   std::vector<core::WorkerRef> waiting_for_environment_;
   TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();  // likewise

@@ -116,9 +116,13 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
 }
 
 bool Channel::send_now(std::string_view frame) {
-  const os::Stream::Piece piece{.data = frame.data(), .size = frame.size()};
-  const os::IoResult result = stream_.write(&piece, 1);
-  return result.status == IoStatus::kOk && result.bytes == frame.size();
+  while (!frame.empty()) {
+    const os::Stream::Piece piece{.data = frame.data(), .size = frame.size()};
+    const os::IoResult result = stream_.write(&piece, 1);
+    if (result.status != IoStatus::kOk) return false;
+    frame.remove_prefix(result.bytes);
+  }
+  return true;
 }
 
 std::variant<std::string_view, std::nullopt_t, Channel::NoReply> Channel::receive_now() {

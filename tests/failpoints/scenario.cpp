@@ -1,0 +1,151 @@
+#include "failpoints/scenario.hpp"
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "support/pools.hpp"
+
+namespace lair::test {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace failpoint = os::failpoint;
+
+constexpr Duration kPatience = 10s;
+// Less than any timeout, so that a fault which is got over by a timeout alone is found.
+constexpr Duration kTooLong = 8s;
+// Where it is not got over: more than all the patience of a shutdown.
+constexpr Duration kMuchTooLong = 25s;
+
+class Watchdog {
+ public:
+  explicit Watchdog(std::string what) : thread_([this, what = std::move(what)] { watch(what); }) {}
+  ~Watchdog() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  void watch(const std::string& what) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, 60s, [this] { return done_; })) return;
+    std::fprintf(stderr, "hangs: %s\n", what.c_str());
+    std::abort();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+PoolOptions options_of(Kind kind, Demand demand) {
+  WorkerSpec worker =
+      kind == Kind::kPython ? python_worker("sdk_echo") : command({LAIR_TEST_BIN_DIR "/worker-echo"});
+  if (kind == Kind::kPipe) worker.stdio = "pipe";
+  PoolOptions options = options_for(std::move(worker), 2);
+  options.max_starting = 2;
+  options.start_timeout = kPatience;
+  options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : kPatience;
+  options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * kPatience;
+  options.shutdown_grace = kPatience;
+  options.terminate_grace = 1s;
+  return options;
+}
+
+}  // namespace
+
+std::string describe(const Armed& armed) {
+  const failpoint::Info& info = failpoint::all()[static_cast<std::size_t>(armed.point)];
+  const auto& [error, most, nth, every, times] = armed.fault;
+  std::string text = armed.process == failpoint::Process::kHost ? "library" : "keeper";
+  text += std::string(": ") + info.name + ", from call " + std::to_string(nth) + " on every " +
+          std::to_string(every) + ", " + std::to_string(times) + " times, ";
+  return text + (error != 0 ? ::strerrorname_np(error) : "at most " + std::to_string(most) + " bytes");
+}
+
+void Scenario::complain(const std::string& what) { wrong_ += what + '\n'; }
+
+// A refusal by the system has honest names, and these are they.
+void Scenario::judge(const Error& error, const char* where) {
+  const bool late = error.kind == ErrorKind::kDeadlineExceeded && demand_ == Demand::kEnded;
+  const bool honest = error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kWorkerLost ||
+                      error.kind == ErrorKind::kOverloaded || error.kind == ErrorKind::kInternal || late;
+  if (demand_ == Demand::kUnnoticed || !honest || error.message.empty())
+    complain(std::string(where) + ": " + std::string(to_string(error.kind)) + ": " + error.message);
+}
+
+void Scenario::calls(Endpoint& endpoint, std::size_t most_bytes) {
+  for (std::size_t size = 1; size <= most_bytes; size *= 60) {
+    std::string text;
+    for (std::size_t i = 0; i < size; ++i) text += static_cast<char>('a' + i % 26);
+    const Json sent = kind_ == Kind::kPython ? Json(text) : Json{{"value", text}};
+    const auto got = endpoint.invoke({}, "echo", Json{{"value", text}});
+    if (!got) {
+      judge(got.error(), "a call");
+    } else if (*got != sent) {
+      complain("a wrong result of " + std::to_string(size) + " bytes");
+    }
+  }
+}
+
+void Scenario::use(Pool& pool) {
+  Result<Json> beside = Json();
+  std::thread other([&] { beside = pool.invoke({}, "echo", Json{{"value", 1}}); });
+  calls(pool, 250'000);
+  other.join();
+  if (!beside) judge(beside.error(), "a call beside the others");
+  if (auto lease = pool.try_checkout()) {
+    calls(*lease, 100);
+  } else {
+    judge(lease.error(), "a checkout");
+  }
+}
+
+void Scenario::live() {
+  auto made = Pool::create(options_of(kind_, demand_));
+  if (!made) return judge(made.error(), "making the pool");
+  Pool pool = *std::move(made);
+  const auto ready = pool.try_wait_ready(2, demand_ == Demand::kEnded ? Duration(300ms) : kPatience);
+  if (!ready) judge(ready.error(), "waiting for it");
+  if (ready || demand_ != Demand::kEnded) use(pool);
+  if (demand_ != Demand::kEnded) {
+    if (!eventually([&] { return pool.stats().count(SlotState::kIdle) == 2; }))
+      complain("the pool is not well again: " + to_json_value(pool.stats()).dump());
+    if (const auto last = pool.invoke({}, "echo", Json{{"value", 2}}); !last)
+      judge(last.error(), "the last call");
+  }
+  const PoolStats stats = pool.stats();
+  if (stats.inflight != 0 ||
+      stats.admitted != stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed)
+    complain("the books don't add up: " + to_json_value(stats).dump());
+  const bool smooth = stats.workers_started == 2 && stats.workers_exited == 0 && stats.ok == stats.admitted;
+  if (demand_ == Demand::kUnnoticed && !smooth) complain("it was noticed: " + to_json_value(stats).dump());
+  pool.shutdown(kPatience);
+}
+
+std::string Scenario::run(const std::optional<Armed>& armed, Demand demand) {
+  demand_ = demand;
+  wrong_.clear();
+  const Watchdog watchdog(armed ? describe(*armed) : "no fault");
+  const LeakCheck leaks;
+  failpoint::disarm_all();
+  if (armed) failpoint::arm(armed->process, armed->point, armed->fault);
+  const TimePoint began = SteadyClock::now();
+  live();
+  if (SteadyClock::now() - began >= (demand == Demand::kEnded ? kMuchTooLong : kTooLong))
+    complain("it took too long");
+  if (const std::string leaked = leaks.leaked(); !leaked.empty()) complain("left over: " + leaked);
+  return armed && !wrong_.empty() ? describe(*armed) + ":\n" + wrong_ : wrong_;
+}
+
+}  // namespace lair::test

@@ -25,6 +25,15 @@ struct Flavour {
   std::uint32_t permits = 1;
 };
 
+// How often each kind of trouble came, so that none can vanish from the schedules without a word.
+struct Troubles {
+  std::uint64_t deaths = 0;          // of workers that nobody had given up
+  std::uint64_t delays = 0;          // calls that took seconds, and timers that were served late
+  std::uint64_t cancels = 0;         // callers that went away while they waited
+  std::uint64_t clock_jumps = 0;     // as after a suspend: much is due at once
+  std::uint64_t spawn_failures = 0;  // no process, for the system refused
+};
+
 class Simulation {
  public:
   Simulation(std::uint64_t seed, Flavour flavour)
@@ -48,6 +57,9 @@ class Simulation {
     for (const std::string& line : trace_) story += "\n  " + line;
     return story;
   }
+  const Troubles& troubles() const { return troubles_; }
+  // Of all that has happened, in order: the same for two runs of the same schedule.
+  std::size_t digest() const { return digest_; }
 
  private:
   enum class Phase { kSpawning, kLoading, kWarming, kUp };
@@ -96,6 +108,12 @@ class Simulation {
   void play(TimePoint end) {
     int ticks_here = 0;
     while (problem_.empty()) {
+      if (stormy() && random_() % 200 == 0) {
+        const Duration jump = between(1, 10'000) * 1ms;
+        now_ += jump;
+        storm_end_ += jump;
+        ++troubles_.clock_jumps;
+      }
       const TimePoint timer = core_.next_timer(now_);
       const TimePoint action = actions_.empty() ? TimePoint::max() : actions_.begin()->first;
       const TimePoint next = std::max(now_, std::min(timer, action));
@@ -104,7 +122,10 @@ class Simulation {
       now_ = next;
       if (timer <= action) {
         // The supervisor is a little late, asks again whether a tick is due, and must hear that it is.
-        now_ += chance(50) ? Duration::zero() : std::min(soon(1), std::max(Duration::zero(), action - now_));
+        const Duration late =
+            chance(50) ? Duration::zero() : std::min(soon(1), std::max(Duration::zero(), action - now_));
+        now_ += late;
+        troubles_.delays += late > Duration::zero() ? 1 : 0;
         if (core_.next_timer(now_) > now_) return fail("next_timer() was due and then was not");
         if (++ticks_here > 5) return fail("the timer does not come to rest");
         step(Tick{}, "tick");
@@ -119,6 +140,7 @@ class Simulation {
   // --- The core and its effects --------------------------------------------------------------------
   Outcome step(const Event& event, const std::string& what) {
     trace_.push_back(std::to_string((now_ - TimePoint{}) / 1us) + " µs " + what);
+    digest_ = digest_ * 31 + std::hash<std::string>{}(trace_.back());
     if (trace_.size() > 40) trace_.pop_front();
     Effects effects;
     const Outcome outcome = core_.step(event, now_, effects);
@@ -147,8 +169,9 @@ class Simulation {
     caller.fate = Fate::kHolding;
     caller.grant = grant;
     trace_.push_back("    " + std::to_string(grant.token) + " has " + name(grant.worker));
-    after(chance(3) ? soon(15'000) : soon(chance(50) ? 2 : 60),
-          [this, token = grant.token] { give_back(token); });
+    const bool slow = chance(3);
+    troubles_.delays += slow ? 1 : 0;
+    after(slow ? soon(15'000) : soon(chance(50) ? 2 : 60), [this, token = grant.token] { give_back(token); });
   }
   void on(const Wake& wake) {
     Caller& caller = callers_.at(wake.token);
@@ -217,6 +240,7 @@ class Simulation {
     Worker& worker = workers_.at(ref);
     if (stormy() && chance(bad_starts_)) {
       worker.reaped = true;
+      ++troubles_.spawn_failures;
       step(StartFailed{.worker = ref, .has_process = false}, name(ref) + " cannot be spawned");
       return;
     }
@@ -252,6 +276,7 @@ class Simulation {
   void exited(WorkerRef ref) {
     Worker* worker = alive(ref);
     if (worker == nullptr) return;
+    troubles_.deaths += worker->condemned ? 0 : 1;
     worker->reaped = true;
     step(Exited{ref}, name(ref) + " exits");
   }
@@ -278,6 +303,7 @@ class Simulation {
     at(caller.asked.deadline, [this, token] {
       if (callers_.at(token).fate != Fate::kWaiting) return;
       callers_.at(token).fate = Fate::kDone;
+      ++troubles_.cancels;
       if (step(Abandon{token}, std::to_string(token) + " gives up") != Outcome::kDone)
         fail("a waiter was lost");
     });
@@ -415,6 +441,8 @@ class Simulation {
   std::map<Token, Caller> callers_;
   Token last_token_ = 0;
   bool drained_ = false;
+  Troubles troubles_;
+  std::size_t digest_ = 0;
   std::string problem_;
   std::deque<std::string> trace_;
 };

@@ -91,6 +91,13 @@ struct PoolOptions {
   // arrives may take it first (docs/adr/0004-handoff.md). 0: strict hand-off, always.
   Duration barging_window = std::chrono::milliseconds(5);
 
+  // An idle worker is asked whether it is well (`ping`) when it has rested this long. `kForever`: never. A busy worker is
+  // governed by its call's deadline.
+  Duration health_interval = std::chrono::seconds(30);
+  // The time that it has to answer; one that does not is replaced. One that answers with an error is degraded, and
+  // replaced at the third such answer in a row. 0: min(5 s, health_interval).
+  Duration health_timeout = Duration::zero();
+
   // A lease held longer than this is reported in the log, with the line where it was taken. `kForever`: never.
   Duration lease_warning = std::chrono::seconds(60);
 

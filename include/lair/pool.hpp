@@ -18,6 +18,7 @@
 #pragma once
 
 #include <lair/endpoint.hpp>
+#include <lair/health.hpp>
 #include <lair/installed.hpp>
 #include <lair/lease.hpp>
 #include <lair/options.hpp>
@@ -78,6 +79,11 @@ class Pool final : public Endpoint {
   std::vector<CommandInfo> commands() const;
 
   PoolStats stats() const;
+
+  // How the pool is, as known now; never blocks. Idle workers are checked every `health_interval`.
+  PoolHealth health() const;
+  // Has every idle worker checked now instead. Returns at once: health() will tell.
+  void check();
 
   // Refuses new calls, fails waiters, lets calls in flight finish within `grace` (default:
   // `shutdown_grace`), then ends the workers, gently and then not, and returns when every process is

@@ -40,7 +40,8 @@ struct WorkerStats {
   SlotState state = SlotState::kVacant;
   bool overflow = false;
   int pid = 0;
-  std::uint64_t calls = 0;  // completed by this generation
+  std::uint64_t calls = 0;     // completed by this generation
+  unsigned failed_checks = 0;  // health checks in a row that it answered with an error
   StartTimes start = {};
 };
 
@@ -73,8 +74,10 @@ struct PoolStats {
   std::vector<WorkerStats> workers = {};  // one per slot
 
   std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }
-  // Ready to serve or serving.
-  std::size_t ready() const noexcept { return count(SlotState::kIdle) + count(SlotState::kBusy); }
+  // Up: free, taken, or just being checked.
+  std::size_t ready() const noexcept {
+    return count(SlotState::kIdle) + count(SlotState::kBusy) + count(SlotState::kChecking);
+  }
 };
 
 Json to_json_value(const PoolStats& stats);

@@ -159,6 +159,9 @@ constexpr DurationRule kDurationRules[] = {
     {"checkout_timeout", &PoolOptions::checkout_timeout, true, kForever, ""},
     {"timeout", &PoolOptions::timeout, false, kForever, ""},
     {"barging_window", &PoolOptions::barging_window, true, 10s, "waiters could be passed over for that long"},
+    {"health_interval", &PoolOptions::health_interval, false, kForever, ""},
+    {"health_timeout", &PoolOptions::health_timeout, true, 1h,
+     "a worker that hangs would keep its slot for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
@@ -235,6 +238,8 @@ PoolOptions resolve(PoolOptions options, std::size_t usable_cpus) {
   LAIR_ASSERT(usable_cpus >= 1);
   if (options.size == 0) options.size = std::min(usable_cpus, kMostWorkers);
   if (options.max_starting == 0) options.max_starting = usable_cpus + 2;
+  if (options.health_timeout == Duration::zero())
+    options.health_timeout = std::min<Duration>(5s, options.health_interval);
   if (options.max_waiters == 0) options.max_waiters = 8 * (options.size + options.overflow);
   return options;
 }

@@ -154,6 +154,8 @@ constexpr std::array kTable = {
     row<&P::timeout>("timeout", "duration", "", "longest call, wait for a worker included"),
     row<&P::max_waiters>("max_waiters", "number", "callers", "callers that may wait at once; 0: 8 x (size + overflow)"),
     row<&P::barging_window>("barging_window", "duration", "", "wait up to which an arriving caller may go first"),
+    row<&P::health_interval>("health_interval", "duration", "", "rest after which an idle worker is checked"),
+    row<&P::health_timeout>("health_timeout", "duration", "", "time to answer a check; 0: min(5 s, health_interval)"),
     row<&P::lease_warning>("lease_warning", "duration", "", "time after which a lease that is still held is reported"),
     row<&P::shutdown_grace>("shutdown_grace", "duration", "", "time for calls in flight at shutdown"),
     row<&P::terminate_grace>("terminate_grace", "duration", "", "time from SIGTERM to SIGKILL"),

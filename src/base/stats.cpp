@@ -1,3 +1,4 @@
+#include <lair/health.hpp>
 #include <lair/stats.hpp>
 
 #include "base/assert.hpp"
@@ -25,6 +26,7 @@ Json to_json_value(const PoolStats& stats) {
                        {"overflow", worker.overflow},
                        {"pid", worker.pid},
                        {"calls", worker.calls},
+                       {"failed_checks", worker.failed_checks},
                        {"start_seconds",
                         {{"environment", seconds(worker.start.environment)},
                          {"spawn", seconds(worker.start.spawn)},
@@ -52,6 +54,27 @@ Json to_json_value(const PoolStats& stats) {
           {"workers_ready", stats.workers_ready},
           {"workers_exited", stats.workers_exited},
           {"log_lines_dropped", stats.log_lines_dropped},
+          {"workers", std::move(workers)}};
+}
+
+Json to_json_value(const PoolHealth& health) {
+  Json workers = Json::array();
+  for (const WorkerHealth& worker : health.workers) {
+    const auto ago =
+        worker.last_check ? Json(std::chrono::duration<double>(*worker.last_check).count()) : Json();
+    workers.push_back({{"slot", worker.slot},
+                       {"generation", worker.generation},
+                       {"pid", worker.pid},
+                       {"live", worker.live},
+                       {"serving", worker.serving},
+                       {"failed_checks", worker.failed_checks},
+                       {"last_check_seconds_ago", ago},
+                       {"reason", worker.reason}});
+  }
+  return {{"live", health.live},
+          {"serving", health.serving},
+          {"degraded", health.degraded},
+          {"reasons", health.reasons},
           {"workers", std::move(workers)}};
 }
 

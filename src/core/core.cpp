@@ -28,6 +28,10 @@ SlotState slot_state(WorkerState state) {
   return SlotState::kVacant;
 }
 
+bool is_up(WorkerState state) {
+  return state == WorkerState::kIdle || state == WorkerState::kBusy || state == WorkerState::kChecking;
+}
+
 // Whether the end of a worker that never completed a call speaks against starting another.
 bool speaks_against_restart(Reason reason) {
   return reason == Reason::kCrash || reason == Reason::kProtocol || reason == Reason::kStartFailed;
@@ -62,6 +66,7 @@ Outcome Core::step(const Event& event, TimePoint now, Effects& effects) {
 Outcome Core::on(const Begin&) {
   if (begun_) return Outcome::kIllegal;
   begun_ = true;
+  looked_at_health_ = now_;
   start_workers();
   return Outcome::kDone;
 }
@@ -84,6 +89,7 @@ Outcome Core::on(const Tick&) {
     }
   }
   retire_idle_overflow();
+  check_health();
   start_workers();
   return Outcome::kDone;
 }
@@ -273,22 +279,6 @@ Outcome Core::on(const StartFailed& event) {
   return Outcome::kDone;
 }
 
-Outcome Core::on(const BeginCheck& event) {
-  Row* row = live(event.worker);
-  const Outcome outcome = admit(row, WorkerEvent::kBeginCheck);
-  if (outcome == Outcome::kDone) move(*row, WorkerState::kChecking, Reason::kNone);
-  return outcome;
-}
-
-Outcome Core::on(const CheckPassed& event) {
-  Row* row = live(event.worker);
-  const Outcome outcome = admit(row, WorkerEvent::kCheckPassed);
-  if (outcome != Outcome::kDone) return outcome;
-  move(*row, WorkerState::kIdle, Reason::kNone);
-  serve();
-  return outcome;
-}
-
 Outcome Core::on(const Condemn& event) {
   Row* row = live(event.worker);
   const Outcome outcome = admit(row, WorkerEvent::kCondemn);
@@ -345,16 +335,15 @@ void Core::move(Row& row, WorkerState to, Reason reason) {
   }
   if (to == WorkerState::kIdle) {
     idle_.push_back(row.ref.slot);
-    row.idle_since = now_;
+    row.well_since = now_;
+    if (from != WorkerState::kChecking) row.idle_since = now_;  // a check is not a use
     if (slots_[row.ref.slot].overflow) effects_->push(Rearm{});
   }
   if (from == WorkerState::kStarting && row.importing) {
     row.importing = false;
     --importing_;
   }
-  const bool routine = (from == WorkerState::kIdle && to == WorkerState::kBusy) ||
-                       (from == WorkerState::kBusy && to == WorkerState::kIdle);
-  if (routine) return;
+  if (is_up(from) && is_up(to)) return;  // the daily round
   effects_->push(Moved{row.ref, from, to, reason});
   ready_changed_ = true;
 }

@@ -38,7 +38,10 @@ class Core {
   // When a Tick is next due; TimePoint::max() if none is.
   TimePoint next_timer(TimePoint now) const;
 
-  std::size_t ready_count() const { return count(SlotState::kIdle) + count(SlotState::kBusy); }
+  // Up, whether free, taken, or just being checked.
+  std::size_t ready_count() const {
+    return count(SlotState::kIdle) + count(SlotState::kBusy) + count(SlotState::kChecking);
+  }
   std::size_t starting_count() const { return count(SlotState::kStarting); }
   std::size_t count(SlotState state) const { return counts_[static_cast<std::size_t>(state)]; }
   std::size_t waiters() const { return queue_.size(); }
@@ -59,6 +62,7 @@ class Core {
     Generation generation;
     bool overflow;
     std::uint64_t calls;
+    unsigned failed_checks;
   };
   SlotView slot(std::uint32_t index) const;
   std::size_t slots() const { return slots_.size(); }
@@ -86,9 +90,12 @@ class Core {
     bool importing = true;    // its interpreter and imports are still loading
     bool was_ready = false;
     bool start_failed = false;
-    Reason reason = Reason::kNone;  // why it is stopping
-    Reason retire = Reason::kNone;  // to be stopped when it comes back
-    TimePoint idle_since{};
+    Reason reason = Reason::kNone;            // why it is stopping
+    Reason retire = Reason::kNone;            // to be stopped when it comes back
+    TimePoint idle_since{};                   // unused
+    TimePoint well_since{};                   // served, or answered a check
+    TimePoint check_ends = TimePoint::max();  // when a check that has begun has been missed
+    unsigned failed_checks = 0;               // in a row
     TimePoint kill_at = TimePoint::max();
     std::optional<Token> reserved_for;  // an exclusive waiter drains it; older waiters still get on
     TimePoint reserved_since{};         // when that waiter came
@@ -119,6 +126,7 @@ class Core {
   Outcome on(const StartFailed&);
   Outcome on(const BeginCheck&);
   Outcome on(const CheckPassed&);
+  Outcome on(const CheckFailed&);
   Outcome on(const Condemn&);
   Outcome on(const Retire&);
   Outcome on(const Exited&);
@@ -145,6 +153,10 @@ class Core {
   std::size_t wanted_overflow_starts() const;
   bool start(Slot& slot);
   void retire_idle_overflow();
+  void check_health();
+  void begin_check(Row& row);
+  Outcome answered(Row* row, bool well);
+  TimePoint check_due(const Row& row) const;
   void refuse_hopeless();
   void check_drained();
   void refuse(Token token, RefuseReason why);
@@ -169,6 +181,7 @@ class Core {
   bool multiplexed_ = false;  // some worker has more than one permit
   bool awaiting_start_token_ = false;
   TimePoint looked_at_starts_ = TimePoint::min();
+  TimePoint looked_at_health_ = TimePoint::min();
   std::size_t prewarm_ = 0;
   Duration mean_service_{};
   bool begun_ = false;

@@ -112,7 +112,7 @@ void Core::serve() {
 
 bool Core::can_serve() const {
   if (shutting_down_) return false;
-  if (count(SlotState::kIdle) + count(SlotState::kBusy) + count(SlotState::kChecking) > 0) return true;
+  if (ready_count() > 0) return true;
   if (restarts_.permanent()) return starting_count() > 0;  // those under way may have seen the code before
   return !restarts_.failed();
 }
@@ -162,7 +162,7 @@ Duration Core::retry_after() const {
 // Callers that neither a free worker nor one already starting will serve. A pinned one waits for its own worker.
 std::size_t Core::wanted_base_starts() const {
   if (!config_.lazy) return config_.size;
-  const std::size_t coming = free_permits() + starting_count();
+  const std::size_t coming = free_permits() + count(SlotState::kChecking) + starting_count();
   std::size_t waiting = 0;
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i))
     waiting += queue_.at(i).who.any ? 1 : 0;
@@ -181,7 +181,7 @@ std::size_t Core::wanted_overflow_starts() const {
     if (now_ - queue_.at(i).since < config_.overflow_after) break;
     patient += queue_.at(i).who.any ? 1 : 0;
   }
-  const std::size_t coming = free_permits() + starting_count();
+  const std::size_t coming = free_permits() + count(SlotState::kChecking) + starting_count();
   return patient > coming ? patient - coming : 0;
 }
 
@@ -266,6 +266,12 @@ TimePoint Core::next_timer(TimePoint now) const {
       at(slot.row->kill_at);
       if (slot.overflow && slot.row->state == WorkerState::kIdle)
         at(slot.row->idle_since + config_.overflow_idle);
+      if (shutting_down_) continue;
+      if (slot.row->state == WorkerState::kIdle) at(check_due(*slot.row));
+      if (slot.row->state == WorkerState::kChecking) at(slot.row->check_ends);
+      // No check-in wakes the supervisor: it looks by itself when this one might be due if it came back now.
+      if (slot.row->state == WorkerState::kBusy && config_.health_interval != kForever)
+        at(looked_at_health_ + config_.health_interval);
     } else {
       if (slot.rest == SlotState::kBackingOff) at(slot.retry_at);
       spare_overflow += slot.overflow ? 1 : 0;
@@ -310,7 +316,8 @@ Core::SlotView Core::slot(std::uint32_t index) const {
   return {.state = slot.state(),
           .generation = slot.generation,
           .overflow = slot.overflow,
-          .calls = slot.row ? slot.row->calls : 0};
+          .calls = slot.row ? slot.row->calls : 0,
+          .failed_checks = slot.row ? slot.row->failed_checks : 0};
 }
 
 }  // namespace lair::core

@@ -35,6 +35,9 @@ struct Stop {  // gently: the shutdown command and SIGTERM; a Kill follows if it
   WorkerRef worker;
   Reason reason;
 };
+struct Check {  // ask it whether it is well: CheckPassed, CheckFailed, or nothing
+  WorkerRef worker;
+};
 struct Kill {
   WorkerRef worker;
   Reason reason;
@@ -42,7 +45,7 @@ struct Kill {
 struct Forget {
   WorkerRef worker;
 };              // reaped, and every hold returned: its descriptors may be closed
-struct Moved {  // for logs; not sent for idle ↔ busy
+struct Moved {  // for logs; not sent for idle ↔ busy and idle ↔ checking
   WorkerRef worker;
   WorkerState from;
   WorkerState to;
@@ -53,7 +56,7 @@ struct ReadyChanged {};  // workers became or ceased to be ready, or hope of tha
 struct Drained {};       // shutting down, and no process is left
 
 using Effect =
-    std::variant<Grant, Wake, Refuse, Spawn, Stop, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
+    std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
 
 // A list that doesn't allocate for the one or two effects of a checkout or a check-in.
 class Effects {

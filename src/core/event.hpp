@@ -62,8 +62,11 @@ struct StartFailed {
 };
 struct BeginCheck {
   WorkerRef worker;
-};  // an idle worker is asked whether it is well
+};  // an idle worker is to be asked now, before its time
 struct CheckPassed {
+  WorkerRef worker;
+};
+struct CheckFailed {  // it has answered, with an error
   WorkerRef worker;
 };
 struct Condemn {
@@ -78,8 +81,9 @@ struct Exited {
   WorkerRef worker;
 };  // ended and reaped
 
-using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Checkout, Claim, Abandon, Checkin, Spawned,
-                           Handshaken, Ready, StartFailed, BeginCheck, CheckPassed, Condemn, Retire, Exited>;
+using Event =
+    std::variant<Begin, Prewarm, Tick, Shutdown, Checkout, Claim, Abandon, Checkin, Spawned, Handshaken,
+                 Ready, StartFailed, BeginCheck, CheckPassed, CheckFailed, Condemn, Retire, Exited>;
 
 // What became of an event.
 enum class Outcome : std::uint8_t {

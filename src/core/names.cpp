@@ -12,6 +12,8 @@ const char* to_string(Reason reason) noexcept {
       return "timeout";
     case Reason::kProtocol:
       return "protocol";
+    case Reason::kUnhealthy:
+      return "unhealthy";
     case Reason::kStartFailed:
       return "start_failed";
     case Reason::kIdle:

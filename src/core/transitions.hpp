@@ -22,9 +22,9 @@ enum class WorkerEvent : std::uint8_t {
   kGrant,
   kRelease,  // a hold comes back clean; the worker goes idle when it was the last one
   kBeginCheck,
-  kCheckPassed,
-  kStop,     // asked to end
-  kCondemn,  // must end
+  kCheckPassed,  // or answered with an error, which is an answer
+  kStop,         // asked to end
+  kCondemn,      // must end
   kExited,
 };
 inline constexpr std::size_t kWorkerEvents = 11;
@@ -45,11 +45,11 @@ constexpr TransitionTable make_transitions() {
   // clang-format off
   return {{
     //            spawned handshaken ready failed grant release check passed stop condemn exited
-    /* starting */ {{kS,  kS,        kD,   kP,    kX,   kX,     kX,   kX,    kP,  kP,     kZ}},
+    /* starting */ {{kS,  kS,        kD,   kP,    kX,   kX,     kI,   kX,    kP,  kP,     kZ}},
     /* idle     */ {{kX,  kX,        kX,   kX,    kB,   kX,     kC,   kX,    kP,  kP,     kZ}},
-    /* busy     */ {{kX,  kX,        kX,   kX,    kB,   kD,     kX,   kX,    kP,  kP,     kZ}},
-    /* checking */ {{kX,  kX,        kX,   kX,    kX,   kX,     kX,   kD,    kP,  kP,     kZ}},
-    /* stopping */ {{kI,  kI,        kI,   kI,    kX,   kI,     kX,   kI,    kI,  kI,     kZ}},
+    /* busy     */ {{kX,  kX,        kX,   kX,    kB,   kD,     kI,   kX,    kP,  kP,     kZ}},
+    /* checking */ {{kX,  kX,        kX,   kX,    kX,   kX,     kI,   kD,    kP,  kP,     kZ}},
+    /* stopping */ {{kI,  kI,        kI,   kI,    kX,   kI,     kI,   kI,    kI,  kI,     kZ}},
     /* dead     */ {{kX,  kX,        kX,   kX,    kX,   kI,     kX,   kX,    kX,  kI,     kX}},
   }};
   // clang-format on

@@ -33,6 +33,7 @@ enum class Reason : std::uint8_t {
   kCrash,        // it ended, or closed its channel, unasked
   kTimeout,      // it had a call whose deadline passed
   kProtocol,     // it broke the protocol
+  kUnhealthy,    // it did not answer a check in time, or only with errors
   kStartFailed,  // it did not become ready
   kIdle,         // an overflow worker that nobody needed for a while
   kAbandoned,    // its holder gave it back in mid-call
@@ -70,6 +71,8 @@ struct CoreConfig {
   Duration overflow_after = std::chrono::milliseconds(250);
   Duration overflow_idle = std::chrono::seconds(60);
   Duration terminate_grace = std::chrono::seconds(5);
+  Duration health_interval = kForever;  // of rest, after which an idle worker is checked
+  Duration health_timeout = std::chrono::seconds(5);
   std::uint64_t seed = 1;  // of the backoff's jitter
 };
 

@@ -97,6 +97,15 @@ PoolStats Pool::stats() const {
   return shell_->stats();
 }
 
+PoolHealth Pool::health() const {
+  if (shell_->inert()) return {.degraded = true, .reasons = {shell_->inert_error().message}};
+  return shell_->health();
+}
+
+void Pool::check() {
+  if (!shell_->inert()) shell_->check_now();
+}
+
 void Pool::shutdown(std::optional<Duration> grace) {
   if (!shell_->inert()) shell_->shutdown(grace);
 }

@@ -36,8 +36,10 @@ struct Record {
 
   // Guarded by the shell's mutex.
   std::optional<ExitStatus> exit;
-  const char* stage = "spawn";  // while starting
-  StartTimes start;             // set when it is ready
+  const char* stage = "spawn";       // while starting
+  StartTimes start;                  // set when it is ready
+  std::string complaint;             // what speaks against it; empty: nothing
+  std::optional<TimePoint> checked;  // when it last answered a check
   // When the call that it runs must have ended; the supervisor interrupts its channel then.
   TimePoint call_due = TimePoint::max();
   bool interrupted = false;  // it has been: the channel is of no use any more

@@ -57,7 +57,7 @@ Error Shell::refused(const core::Refuse& refusal) const {
 
 Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
   Error error{.delivery = Delivery::kNotSent};
-  const bool none_up = core_.ready_count() + core_.count(SlotState::kChecking) == 0;
+  const bool none_up = core_.ready_count() == 0;
   const std::string after = " after " + base::format_duration(waited);
   if (call_deadline) {
     error.kind = ErrorKind::kDeadlineExceeded;

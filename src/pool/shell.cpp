@@ -26,6 +26,8 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .overflow_after = options.overflow_after,
           .overflow_idle = options.overflow_idle,
           .terminate_grace = options.terminate_grace,
+          .health_interval = options.health_interval,
+          .health_timeout = options.health_timeout,
           .seed = std::random_device{}()};
 }
 
@@ -359,6 +361,7 @@ PoolStats Shell::stats() const {
                              .overflow = view.overflow,
                              .pid = current ? record->process.pid : 0,
                              .calls = view.calls,
+                             .failed_checks = view.failed_checks,
                              .start = current ? record->start : StartTimes{}});
   }
   return stats;

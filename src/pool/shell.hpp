@@ -10,6 +10,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <lair/health.hpp>
 #include <lair/lease.hpp>
 #include <lair/pool.hpp>
 #include <memory>
@@ -74,6 +75,8 @@ class Shell {
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
   PoolStats stats() const;
+  PoolHealth health() const;
+  void check_now();
   std::vector<CommandInfo> commands() const;
   void shutdown(std::optional<Duration> grace);
   const PoolOptions& options() const { return options_; }

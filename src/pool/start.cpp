@@ -64,6 +64,7 @@ void Supervisor::advance(Ward& ward, Stage stage) {
 }
 
 void Supervisor::on_channel(Ward& ward) {
+  if (ward.check) return on_check_reply(ward);
   Record& record = *ward.record;
   if (!record.channel || ward.start_failed) return;
   while (ward.stage == Stage::kHandshake || ward.stage == Stage::kWarmUp) {
@@ -85,8 +86,7 @@ void Supervisor::on_channel(Ward& ward) {
         return;
       }
       // It has closed its channel, which is nearly always its end: the exit status says more.
-      if (ward.watches_channel) poller_.remove(record.channel->fd());
-      ward.watches_channel = false;
+      unwatch_channel(ward);
       return;
     }
     const auto payload = std::get<std::string_view>(received);
@@ -155,8 +155,7 @@ void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
 void Supervisor::ready(Ward& ward) {
   Record& record = *ward.record;
   // From here on the channel is the roster's.
-  if (ward.watches_channel) poller_.remove(record.channel->fd());
-  ward.watches_channel = false;
+  unwatch_channel(ward);
   ward.stage = Stage::kUp;
   {
     const std::lock_guard lock(shell_.mutex_);
@@ -184,8 +183,7 @@ Error Supervisor::start_error(const Ward& ward, std::string what) const {
 
 void Supervisor::fail_start(Ward& ward, Error error, bool permanent, bool has_process) {
   ward.start_failed = true;
-  if (ward.watches_channel) poller_.remove(ward.record->channel->fd());
-  ward.watches_channel = false;
+  unwatch_channel(ward);
   drain_logs(ward);
   const core::WorkerRef ref = ward.record->ref;
   if (error.worker) error.worker->stderr_tail = ward.record->stderr_tail.text();

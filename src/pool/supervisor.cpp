@@ -129,11 +129,13 @@ void Supervisor::carry_out(const core::Effect& effect) {
   std::visit(Overloaded{
                  [&](const core::Spawn& e) { spawn(e.worker); },
                  [&](const core::Stop& e) { stop(e.worker); },
+                 [&](const core::Check& e) { check(e.worker); },
                  [&](const core::Kill& e) { kill(e.worker, e.reason); },
                  [&](const core::Forget& e) { forget(e.worker); },
                  [&](const core::Moved& e) {
                    const bool bad = e.reason == core::Reason::kCrash || e.reason == core::Reason::kTimeout ||
-                                    e.reason == core::Reason::kProtocol;
+                                    e.reason == core::Reason::kProtocol ||
+                                    e.reason == core::Reason::kUnhealthy;
                    const bool news = bad && e.to == core::WorkerState::kDead;
                    std::string text = "[" + shell_.options_.name + " " + std::to_string(e.worker.slot) + "." +
                                       std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " +
@@ -206,7 +208,12 @@ void Supervisor::kill(core::WorkerRef ref, core::Reason reason) {
   Ward* ward = find(ref);
   if (ward != nullptr && !ward->exited) {
     const wire::Announcement* announced = ward->record->announcement.get();
-    if (reason == core::Reason::kTimeout && announced != nullptr && announced->stack_signal != 0) {
+    if (reason == core::Reason::kUnhealthy && ward->check) {
+      complain(*ward, "did not answer its check within health_timeout = " +
+                          base::format_duration(shell_.options_.health_timeout));
+    }
+    const bool hangs = reason == core::Reason::kTimeout || reason == core::Reason::kUnhealthy;
+    if (hangs && announced != nullptr && announced->stack_signal != 0) {
       // What it was doing is worth a moment: its stack goes to its stderr, and from there to the log.
       launcher_->signal(worker_key(ref), announced->stack_signal);
       ward->kill_at = SteadyClock::now() + kStackPatience;
@@ -226,7 +233,7 @@ void Supervisor::forget(core::WorkerRef ref) {
   if (ward == nullptr) return;
   drain_logs(*ward);
   if (ward->record->process.exit_fd) poller_.remove(ward->record->process.exit_fd.get());
-  if (ward->watches_channel) poller_.remove(ward->record->channel->fd());
+  unwatch_channel(*ward);
   wards_.erase(key_of(ref));
 }
 
@@ -323,10 +330,7 @@ void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
   ward.exited = true;
   drain_logs(ward);
   Record& record = *ward.record;
-  if (ward.watches_channel) {
-    poller_.remove(record.channel->fd());
-    ward.watches_channel = false;
-  }
+  unwatch_channel(ward);
   if (ward.stage == Stage::kUp) record.channel->interrupt();
   {
     const std::lock_guard lock(shell_.mutex_);
@@ -352,6 +356,19 @@ void Supervisor::on_process_end(Ward& ward) {
         ->interrupt();  // its caller may wait for a reply, and something else hold the socket open
     (void)shell_.step(core::Condemn{.worker = ward.record->ref, .reason = core::Reason::kCrash});
   }
+}
+
+bool Supervisor::watch_channel(Ward& ward) {
+  if (!ward.watches_channel) {
+    const auto key = key_of(ward.record->ref);
+    ward.watches_channel = poller_.add(ward.record->channel->fd(), tag(Source::kChannel, key));
+  }
+  return ward.watches_channel;
+}
+
+void Supervisor::unwatch_channel(Ward& ward) {
+  if (ward.watches_channel) poller_.remove(ward.record->channel->fd());
+  ward.watches_channel = false;
 }
 
 // --- Logs ------------------------------------------------------------------------------------------

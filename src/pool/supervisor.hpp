@@ -15,6 +15,7 @@
 #include "os/poller.hpp"
 #include "pool/environment.hpp"
 #include "pool/record.hpp"
+#include "wire/message.hpp"
 #include "worker/launcher.hpp"
 #include "worker/log_pump.hpp"
 
@@ -49,7 +50,8 @@ class Supervisor {
     StartTimes took;
     worker::LogPump out;
     worker::LogPump err;
-    TimePoint kill_at = TimePoint::max();  // when it has had time to write its stack
+    TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
+    std::optional<wire::CallHeader> check;  // has been asked whether it is well
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
@@ -77,6 +79,7 @@ class Supervisor {
   void spawn(core::WorkerRef ref);
   void launch(Ward& ward);
   void stop(core::WorkerRef ref);
+  void check(core::WorkerRef ref);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
 
@@ -88,6 +91,7 @@ class Supervisor {
   void on_handshake_reply(Ward& ward, std::string_view payload);
   void on_started_up(Ward& ward, std::string_view payload);
   void on_process_end(Ward& ward);
+  void on_check_reply(Ward& ward);
   void on_timers(TimePoint now);
   void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
@@ -99,6 +103,14 @@ class Supervisor {
   void ready(Ward& ward);
   void fail_start(Ward& ward, Error error, bool permanent, bool has_process);
   Error start_error(const Ward& ward, std::string what) const;
+
+  // --- Health --------------------------------------------------------------------------------------
+  void condemn(Ward& ward, core::Reason reason, std::string why);
+  // What speaks against it, for health() and the log; nothing, if it is well. `answered`: it has said so itself.
+  void complain(Ward& ward, std::string why, bool answered = false);
+  // Whether the poller tells of what it writes.
+  bool watch_channel(Ward& ward);
+  void unwatch_channel(Ward& ward);
 
   // --- Logs ----------------------------------------------------------------------------------------
   void pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget);

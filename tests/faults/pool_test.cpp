@@ -70,6 +70,28 @@ TEST_F(PoolRows, R34_SpawningIsRefused) {
   expect_whole(pool);
 }
 
+TEST_F(PoolRows, R22_TheModuleDoesNotImport) {
+  auto options = options_for("broken_import", 4);
+  options.max_starting = 2;
+  Pool pool(std::move(options));
+  const auto first = pool.try_call("anything");
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().kind, ErrorKind::kUnavailable);
+  EXPECT_NE(first.error().message.find("stage environment"), std::string::npos) << first.error().message;
+  EXPECT_NE(first.error().message.find("a_module_that_nobody_has_installed"), std::string::npos);
+  // Those under way come to their end, and no other follows.
+  ASSERT_TRUE(eventually([&] { return pool.stats().count(SlotState::kFailed) == 4; }));
+  const auto started = pool.stats().workers_started;
+  EXPECT_LE(started, 2u);
+  for (int i = 0; i < 200; ++i) {
+    const TimePoint began = SteadyClock::now();
+    EXPECT_FALSE(pool.try_call("anything"));
+    took("a caller is refused", SteadyClock::now() - began, 1ms);
+  }
+  std::this_thread::sleep_for(1s);
+  EXPECT_EQ(pool.stats().workers_started, started);
+}
+
 TEST_F(PoolRows, R35_TheWallClockJumps) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be the first library that is loaded";
   // A program of its own, since the clock must jump from its first moment on.

@@ -57,6 +57,60 @@ class Processes : public FaultRow {
   static constexpr std::size_t kFamily = 1 + 2 + 6;
 };
 
+TEST_F(Processes, R06_SigtermIsIgnoredAtShutdown) {
+  auto options = options_for("ignores_sigterm", 2);
+  options.terminate_grace = 500ms;
+  Pool pool(std::move(options));
+  pool.wait_ready();
+  const Note note;
+  auto lease = pool.checkout();
+  lease.call("ignore");
+  std::thread caller([&] { (void)lease.try_call("nap", 60, note.path()); });
+  ASSERT_TRUE(note.comes());
+  const TimePoint began = now();
+  pool.shutdown(0ms);
+  took("shutdown returns, after the grace", now() - began - 500ms, 200ms, true);
+  EXPECT_GE(now() - began, 500ms) << "killed before its grace was over";
+  caller.join();
+}
+
+TEST_F(Processes, R18_TheKeeperIsKilled) {
+  for (int i = 0; i < rounds(2, 20); ++i) {
+    Pool pool(options_for("plain", 4));
+    pool.wait_ready();
+    Family family = identify(descendants(::getpid()));
+    const int worker = pool.stats().workers[0].pid;
+    int keeper = 0;
+    for (const auto& [pid, started] : family) {
+      if (descendants(pid).count(worker) != 0) keeper = pid;
+    }
+    ASSERT_NE(keeper, 0);
+    family.erase(keeper);
+    const Wake workers(family);
+    const Note note;
+    Result<Json> outcome = Json();
+    TimePoint told;
+    std::thread caller([&] {
+      outcome = pool.try_call("nap", 60, note.path());
+      told = now();
+    });
+    ASSERT_TRUE(note.comes());
+    const TimePoint killed = now();
+    ASSERT_EQ(::kill(keeper, SIGKILL), 0);
+    caller.join();
+    took("the caller is told", told - killed, 100ms, true);
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().kind, ErrorKind::kWorkerLost);
+    EXPECT_EQ(outcome.error().delivery, Delivery::kMaybeExecuted);
+    (void)workers.over();
+    EXPECT_EQ(workers.left(), "");
+    ASSERT_TRUE(eventually([&] { return pool.try_call<int>("add", 1, 1).value_or(0) == 2; }));
+    pool.wait_ready();
+    took("whole again", now() - killed, 5s);
+    expect_whole(pool);
+  }
+}
+
 // Shards, so that the long run's ten thousand fit under any test's time limit.
 class HostKills : public Processes, public ::testing::WithParamInterface<int> {};
 

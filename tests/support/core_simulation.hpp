@@ -32,6 +32,7 @@ struct Troubles {
   std::uint64_t cancels = 0;         // callers that went away while they waited
   std::uint64_t clock_jumps = 0;     // as after a suspend: much is due at once
   std::uint64_t spawn_failures = 0;  // no process, for the system refused
+  std::uint64_t missed_checks = 0;   // by idle workers that hang
 };
 
 class Simulation {
@@ -50,7 +51,7 @@ class Simulation {
       at(now_ + Duration(between(0, 20'000) * 1ms),
          [this] { step(Shutdown{now_ + Duration(between(0, 3000) * 1ms)}, "shutdown"); });
     }
-    play(storm_end_ + 20min);
+    play(storm_end_ + (config_.health_interval < 10s ? Duration(8min) : Duration(20min)));
     if (problem_.empty()) check_rest(shut_down);
     if (problem_.empty()) return {};
     std::string story = problem_ + "\nthe last events:";
@@ -91,6 +92,11 @@ class Simulation {
     config.max_waiters = between(1, 24);
     config.barging_window = chance(30) ? 0ms : 5ms;
     config.terminate_grace = Duration(between(1, 5000) * 1ms);
+    config.health_timeout = Duration(between(10, 2000) * 1ms);
+    if (chance(30)) {
+      config.health_interval =
+          chance(50) ? Duration(between(1000, 5000) * 1ms) : Duration(between(60, 300) * 1s);
+    }
     config.seed = seed;
     return config;
   }
@@ -203,6 +209,27 @@ class Simulation {
   void on(const Stop& stop) {
     workers_.at(stop.worker).condemned = true;
     if (chance(80)) end_after(stop.worker, soon(500));
+  }
+  void on(const Check& check) {
+    Worker& worker = workers_.at(check.worker);
+    if (worker.phase != Phase::kUp || worker.condemned || worker.checking || worker.taken > 0)
+      return fail("checks a worker that is not idle");
+    worker.checking = true;
+    const unsigned fate = stormy() ? static_cast<unsigned>(between(0, 9)) : 9;
+    if (fate == 0) {  // no answer
+      ++troubles_.missed_checks;
+      return;
+    }
+    after(stormy() ? soon(50) : Duration::zero(), [this, ref = check.worker, fate] {
+      Worker* checked = alive(ref);
+      if (checked == nullptr) return;
+      checked->checking = false;
+      if (fate <= 3) {
+        step(CheckFailed{ref}, name(ref) + " answers with an error");
+      } else {
+        step(CheckPassed{ref}, name(ref) + " is well");
+      }
+    });
   }
   void on(const Kill& kill) {
     Worker& worker = workers_.at(kill.worker);
@@ -344,14 +371,7 @@ class Simulation {
           break;
         default:
           if (core_.slot(i).state != SlotState::kIdle || worker->checking) break;
-          worker->checking = true;
           step(BeginCheck{ref}, name(ref) + " is checked");
-          after(soon(50), [this, ref] {
-            if (Worker* checked = alive(ref)) {
-              checked->checking = false;
-              step(CheckPassed{ref}, name(ref) + " is well");
-            }
-          });
       }
     }
     after(soon(trouble_every_ms_), [this] { trouble(); });

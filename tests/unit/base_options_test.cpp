@@ -112,6 +112,9 @@ const Refusal kRefusals[] = {
     {"timeout", "negative", [](auto& o) { o.timeout = -1s; }},
     {"barging_window", "passed over", [](auto& o) { o.barging_window = 11s; }},
     {"barging_window", "negative", [](auto& o) { o.barging_window = -1ns; }},
+    {"health_interval", "more than 0", [](auto& o) { o.health_interval = 0s; }},
+    {"health_timeout", "hangs", [](auto& o) { o.health_timeout = 2h; }},
+    {"health_timeout", "negative", [](auto& o) { o.health_timeout = -1s; }},
     {"lease_warning", "more than 0", [](auto& o) { o.lease_warning = 0s; }},
     {"shutdown_grace", "hung call", [](auto& o) { o.shutdown_grace = kForever; }},
     {"shutdown_grace", "negative", [](auto& o) { o.shutdown_grace = -1s; }},
@@ -156,6 +159,7 @@ const Refusal kAcceptances[] = {
     {"timeout", "forever", [](auto& o) { o.timeout = kForever; }},
     {"overflow_idle", "forever", [](auto& o) { o.overflow_idle = kForever; }},
     {"barging_window", "strict hand-off", [](auto& o) { o.barging_window = 0s; }},
+    {"health_interval", "forever", [](auto& o) { o.health_interval = kForever; }},
     {"lease_warning", "forever", [](auto& o) { o.lease_warning = kForever; }},
     {"shutdown_grace", "none", [](auto& o) { o.shutdown_grace = 0s; }},
     {"stderr_lines", "none", [](auto& o) { o.stderr_lines = 0; }},
@@ -187,7 +191,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn"})"));
+    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn"})"));
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->name, "text");
   EXPECT_EQ(options->worker.module, "textstats");
@@ -208,6 +212,8 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->timeout, kForever);
   EXPECT_EQ(options->max_waiters, 9u);
   EXPECT_EQ(options->barging_window, 0s);
+  EXPECT_EQ(options->health_interval, 20s);
+  EXPECT_EQ(options->health_timeout, 3s);
   EXPECT_EQ(options->lease_warning, 2h);
   EXPECT_EQ(options->shutdown_grace, 1min);
   EXPECT_EQ(options->terminate_grace, 2s);

@@ -33,6 +33,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
     troubles.cancels += simulation.troubles().cancels;
     troubles.clock_jumps += simulation.troubles().clock_jumps;
     troubles.spawn_failures += simulation.troubles().spawn_failures;
+    troubles.missed_checks += simulation.troubles().missed_checks;
   }
   // More than one of each in a schedule, on average.
   EXPECT_GT(troubles.deaths, schedules);
@@ -40,6 +41,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   EXPECT_GT(troubles.cancels, schedules);
   EXPECT_GT(troubles.clock_jumps, schedules);
   EXPECT_GT(troubles.spawn_failures, schedules);
+  EXPECT_GT(troubles.missed_checks, schedules / 10);  // only workers that rest are checked
 }
 
 TEST(CoreRandom, ASeedReplaysItsScheduleToTheLastEvent) {

@@ -40,9 +40,12 @@ std::vector<Column> table() {
        {kDead, kIllegal, kIllegal, kIllegal, kDead, kStale}},
       {"BeginCheck",
        [](WorkerRef w, Epoch) { return BeginCheck{w}; },
-       {kIllegal, kChecking, kIllegal, kIllegal, kIllegal, kStale}},
+       {kStale, kChecking, kStale, kStale, kStale, kStale}},
       {"CheckPassed",
        [](WorkerRef w, Epoch) { return CheckPassed{w}; },
+       {kIllegal, kIllegal, kIllegal, kIdle, kStale, kStale}},
+      {"CheckFailed",
+       [](WorkerRef w, Epoch) { return CheckFailed{w}; },
        {kIllegal, kIllegal, kIllegal, kIdle, kStale, kStale}},
       {"Condemn",
        [](WorkerRef w, Epoch) {

@@ -18,6 +18,11 @@ if(TARGET lair-keeper)
 endif()
 if(TARGET lair-cli)
   install(TARGETS lair-cli COMPONENT runtime)
+  set(manual ${PROJECT_BINARY_DIR}/lair.1.gz)
+  execute_process(COMMAND gzip -9n -c ${PROJECT_SOURCE_DIR}/apps/lair/lair.1 OUTPUT_FILE ${manual}
+                  COMMAND_ERROR_IS_FATAL ANY)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS apps/lair/lair.1)
+  install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
 endif()
 
 # `cmake --install --strip` leaves a static library as it is, with ten times as much debugging information as code.

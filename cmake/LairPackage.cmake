@@ -34,10 +34,15 @@ set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
     "The library and its headers, for CMake (lair::lair) and pkg-config (lair).")
 
 # Debian's place for them is each package's own.
-set(changelog ${PROJECT_BINARY_DIR}/changelog.gz)
-configure_file(CHANGELOG.md ${PROJECT_BINARY_DIR}/changelog COPYONLY)  # and configure again when it changes
-execute_process(COMMAND gzip -9n -c ${PROJECT_BINARY_DIR}/changelog OUTPUT_FILE ${changelog} COMMAND_ERROR_IS_FATAL ANY)
-install(FILES cmake/debian/copyright ${changelog} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/lair COMPONENT runtime)
-install(FILES cmake/debian/copyright ${changelog} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/liblair-dev
-        COMPONENT development)
+# changelog.gz is the package's own, in Debian's format; NEWS.gz is Lair's.
+string(TIMESTAMP LAIR_PACKAGE_DATE "%a, %d %b %Y %H:%M:%S +0000" UTC)
+configure_file(cmake/debian/changelog.in ${PROJECT_BINARY_DIR}/changelog @ONLY)
+configure_file(CHANGELOG.md ${PROJECT_BINARY_DIR}/NEWS COPYONLY)  # and configure again when it changes
+foreach(file changelog NEWS)
+  execute_process(COMMAND gzip -9n -c ${PROJECT_BINARY_DIR}/${file} OUTPUT_FILE ${PROJECT_BINARY_DIR}/${file}.gz
+                  COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
+set(notes cmake/debian/copyright ${PROJECT_BINARY_DIR}/changelog.gz ${PROJECT_BINARY_DIR}/NEWS.gz)
+install(FILES ${notes} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/lair COMPONENT runtime)
+install(FILES ${notes} DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/liblair-dev COMPONENT development)
 include(CPack)

@@ -70,7 +70,9 @@ def test_each_has_its_licence_and_changes(packages, root):
         text = (root / f"usr/share/doc/{name}/copyright").read_text()
         assert "Apache-2.0" in text and "/usr/share/common-licenses/Apache-2.0" in text
         changes = gzip.decompress((root / f"usr/share/doc/{name}/changelog.gz").read_bytes())
-        assert changes == (ROOT / "CHANGELOG.md").read_bytes()
+        assert changes.startswith(f"lair ({VERSION}) unstable; urgency=medium\n\n  * ".encode())
+        news = gzip.decompress((root / f"usr/share/doc/{name}/NEWS.gz").read_bytes())
+        assert news == (ROOT / "CHANGELOG.md").read_bytes()
 
 
 def test_they_work_unpacked(root, module):

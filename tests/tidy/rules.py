@@ -160,7 +160,8 @@ def no_machine_paths(root: Path) -> Iterator[str]:
     )
     suffixes = (*CPP, ".c", ".py", ".sh", ".md", ".cmake", ".in", ".json", ".toml", ".txt", "")
     singles = [
-        (path.name, path.read_text(encoding="utf-8")) for path in sorted(root.glob("*")) if path.is_file()
+        (path.name, path.read_text(encoding="utf-8")) for path in sorted(root.glob("*"))
+        if path.is_file() and path.name != ".git"  # a worktree's, which git writes
     ]
     for path, text in [*files(root, *folders, suffixes=suffixes), *singles]:
         for number, line in enumerate(text.split("\n"), 1):

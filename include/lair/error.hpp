@@ -19,7 +19,7 @@ namespace lair {
 enum class ErrorKind : std::uint8_t {
   kInvalidArgument,   // the call or a setting is wrong; repeating it is useless
   kOverloaded,        // no worker came free, or the queue is full; try again after `retry_after`
-  kUnavailable,       // the pool has no worker to offer: start failed, shutting down, forked child
+  kUnavailable,       // no worker to offer, or the command is refused for a while
   kDeadlineExceeded,  // the call's own deadline passed
   kCancelled,         // the caller cancelled it
   kWorkerLost,        // the worker ended while it had the call
@@ -69,7 +69,7 @@ struct Error {
   std::string message = {};
   std::optional<WorkerIdentity> worker = {};
   std::optional<PythonError> python = {};
-  std::optional<std::int64_t> retry_after_ms = {};  // kOverloaded: when a place is likely to be free
+  std::optional<std::int64_t> retry_after_ms = {};  // kOverloaded, kUnavailable: when to try again
   std::string stage = {};  // a failed start: environment, spawn, handshake or warm_up
 
   // The whole story on several lines: message, Python traceback, the worker's end and last stderr lines.

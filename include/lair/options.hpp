@@ -61,6 +61,26 @@ WorkerSpec python(std::string module);
 // `lair::command({"python3", "worker.py", "--worker-id", "{worker_id}"})`.
 WorkerSpec command(std::vector<std::string> argv);
 
+// When calls of a command are refused for a while, because it costs too many workers: docs/reliability.md. Crashes of
+// workers, missed deadlines and broken protocol are failures; Python exceptions are not, nor is what reached no worker.
+// In JSON, `breaker_enabled`, `breaker_window` and so on, directly among the others.
+struct BreakerOptions {
+  // false: counts (see CommandStats), never refuses.
+  bool enabled = true;
+  // Of the last calls within this time, at least `min_calls`, so many per cent have failed: it opens. 100 ms to 1 h.
+  Duration window = std::chrono::seconds(10);
+  std::size_t min_calls = 20;
+  std::size_t failure_percent = 50;
+  // It refuses for this long, the n-th time in a row n times as long, up to `open_at_most`. At most 24 h.
+  Duration open_for = std::chrono::seconds(5);
+  Duration open_at_most = std::chrono::seconds(60);
+  // Then so many trial calls may run at once; as many successes close it, one failure opens it again.
+  std::size_t probes = 3;
+  // A command that has crashed so many workers within this time is refused in the same way, whatever its other calls did.
+  std::size_t crashes = 3;
+  Duration crash_window = std::chrono::seconds(60);
+};
+
 struct PoolOptions {
   // Names the pool in logs, metrics and worker ids. Letters, digits, '_', '-', '.'; 1 to 64 characters.
   std::string name = "lair";
@@ -101,6 +121,10 @@ struct PoolOptions {
   // A lease held longer than this is reported in the log, with the line where it was taken. `kForever`: never.
   Duration lease_warning = std::chrono::seconds(60);
 
+  BreakerOptions breaker = {};
+  // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.
+  std::size_t retries = 2;
+
   // On shutdown: how long calls in flight may take to finish.
   Duration shutdown_grace = std::chrono::seconds(30);
   // From SIGTERM (and the shutdown command) to SIGKILL of the worker's process group.
@@ -123,6 +147,13 @@ struct CallOptions {
   std::optional<Duration> timeout = {};
   // Queue wait alone.
   std::optional<Duration> checkout_timeout = {};
+  // The command may run twice without harm: it is tried again also when its worker was lost, or broke the protocol, after
+  // it may have run.
+  bool idempotent = false;
+  // How often it may be tried again, after a short wait, within its timeout and the pool's budget (retries are at most a
+  // tenth of the calls, and ten more). Absent: the pool's `retries` if idempotent, else 0. Where it is not
+  // idempotent, only what has certainly not run is tried again: a full queue, workers that were lost before. Not for leases.
+  std::optional<std::size_t> retries = {};
 };
 
 // For one checkout of a lease.

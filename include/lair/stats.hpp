@@ -45,6 +45,26 @@ struct WorkerStats {
   StartTimes start = {};
 };
 
+// Whether calls of a command are let through: docs/reliability.md.
+enum class BreakerState : std::uint8_t {
+  kClosed,    // all of them
+  kOpen,      // none, for a while
+  kHalfOpen,  // a few at once, to try
+};
+const char* to_string(BreakerState state) noexcept;
+
+// One command's calls on workers, since the pool's start; each try of a call that is tried again counts.
+struct CommandStats {
+  std::string command = {};  // beyond 200 commands, "other" stands for the rest
+  BreakerState breaker = BreakerState::kClosed;
+  bool quarantined = false;    // it crashed too many workers (while not closed)
+  std::uint64_t calls = 0;     // answered or failed
+  std::uint64_t failures = 0;  // of these: workers crashed, deadlines missed, protocol broken
+  std::uint64_t opened = 0;    // how often its breaker opened
+  std::uint64_t refused = 0;   // calls that it refused
+  Duration retry_after = {};   // until a call would be let through; zero: now
+};
+
 struct PoolStats {
   std::string name = {};
   std::size_t size = 0;
@@ -63,15 +83,19 @@ struct PoolStats {
   std::uint64_t crashed = 0;
   std::uint64_t shed = 0;
   std::uint64_t inflight = 0;
-  std::uint64_t leases = 0;         // held now
-  std::uint64_t leases_leaked = 0;  // were held longer than `lease_warning`
+  std::uint64_t retries = 0;         // tries beyond the first of a call
+  std::uint64_t retries_denied = 0;  // the budget was used up
+  std::uint64_t retried_ok = 0;      // calls of `ok` that had failed at first
+  std::uint64_t leases = 0;          // held now
+  std::uint64_t leases_leaked = 0;   // were held longer than `lease_warning`
 
   std::uint64_t workers_started = 0;  // spawned
   std::uint64_t workers_ready = 0;    // of these, became ready
   std::uint64_t workers_exited = 0;
   std::uint64_t log_lines_dropped = 0;
 
-  std::vector<WorkerStats> workers = {};  // one per slot
+  std::vector<WorkerStats> workers = {};    // one per slot
+  std::vector<CommandStats> commands = {};  // those that have reached a worker
 
   std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }
   // Up: free, taken, or just being checked.

@@ -179,6 +179,34 @@ Result<void> check_duration(const DurationRule& rule, Duration value) {
   return {};
 }
 
+struct BreakerRule {
+  std::string_view setting;
+  std::size_t BreakerOptions::*member;
+  std::size_t most;
+};
+constexpr BreakerRule kBreakerNumbers[] = {
+    {"breaker_min_calls", &BreakerOptions::min_calls, 1'000'000},
+    {"breaker_failure_percent", &BreakerOptions::failure_percent, 100},
+    {"breaker_probes", &BreakerOptions::probes, 1000},
+    {"breaker_crashes", &BreakerOptions::crashes, 1000},
+};
+
+Result<void> check_breaker(const BreakerOptions& breaker) {
+  for (const BreakerRule& rule : kBreakerNumbers) {
+    if (auto ok = check_number(rule.setting, breaker.*rule.member, 1, rule.most); !ok) return ok;
+  }
+  if (breaker.window < 100ms || breaker.window > 1h) {
+    return refuse("breaker_window", base::format_duration(breaker.window) + " is not between 100 ms and 1 h");
+  }
+  const auto check_time = [](std::string_view setting, Duration time) -> Result<void> {
+    if (time > Duration::zero() && time <= 24h) return {};
+    return refuse(setting, base::format_duration(time) + " is not more than 0 and at most 24 h");
+  };
+  if (auto ok = check_time("breaker_open_for", breaker.open_for); !ok) return ok;
+  if (auto ok = check_time("breaker_open_at_most", breaker.open_at_most); !ok) return ok;
+  return check_time("breaker_crash_window", breaker.crash_window);
+}
+
 Result<void> check_name(std::string_view name) {
   if (name.empty() || name.size() > 64) return refuse("name", "must have 1 to 64 characters");
   for (const char c : name) {
@@ -231,6 +259,8 @@ Result<void> check_values(const PoolOptions& options) {
   for (const DurationRule& rule : kDurationRules) {
     if (auto ok = check_duration(rule, options.*rule.member); !ok) return ok;
   }
+  if (auto ok = check_breaker(options.breaker); !ok) return ok;
+  if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
   return check_log_level(options.log_level);
 }
 
@@ -251,6 +281,9 @@ WorkerSpec command(std::vector<std::string> argv) { return {.argv = std::move(ar
 
 Result<void> validate(const PoolOptions& options) {
   if (auto ok = base::check_values(options); !ok) return ok;
+  if (options.breaker.open_at_most < options.breaker.open_for) {
+    return refuse("breaker_open_at_most", "is less than breaker_open_for");
+  }
   return check_combinations(options.worker);
 }
 

@@ -108,6 +108,8 @@ template <auto member>
 auto& field(auto& options) {
   if constexpr (requires { options.*member; }) {
     return options.*member;
+  } else if constexpr (requires { options.breaker.*member; }) {
+    return options.breaker.*member;
   } else {
     return options.worker.*member;
   }
@@ -129,6 +131,7 @@ constexpr OptionInfo row(std::string_view name, std::string_view type, std::stri
 
 using P = PoolOptions;
 using W = WorkerSpec;
+using B = BreakerOptions;
 
 constexpr std::array kTable = {
     // clang-format off
@@ -157,6 +160,16 @@ constexpr std::array kTable = {
     row<&P::health_interval>("health_interval", "duration", "", "rest after which an idle worker is checked"),
     row<&P::health_timeout>("health_timeout", "duration", "", "time to answer a check; 0: min(5 s, health_interval)"),
     row<&P::lease_warning>("lease_warning", "duration", "", "time after which a lease that is still held is reported"),
+    row<&B::enabled>("breaker_enabled", "yes or no", "", "refuse commands for a while that cost too many workers"),
+    row<&B::window>("breaker_window", "duration", "", "time within which a command's failures are counted"),
+    row<&B::min_calls>("breaker_min_calls", "number", "calls", "fewer calls within the window prove nothing"),
+    row<&B::failure_percent>("breaker_failure_percent", "number", "per cent", "part of the calls that must have failed"),
+    row<&B::open_for>("breaker_open_for", "duration", "", "time for which a command is refused; the n-th time in a row n times as long"),
+    row<&B::open_at_most>("breaker_open_at_most", "duration", "", "longest time for which a command is refused"),
+    row<&B::probes>("breaker_probes", "number", "calls", "trial calls at once after that; as many successes end it"),
+    row<&B::crashes>("breaker_crashes", "number", "workers", "crashes of workers for which a command is refused"),
+    row<&B::crash_window>("breaker_crash_window", "duration", "", "time within which they are counted"),
+    row<&P::retries>("retries", "number", "retries", "how often an idempotent call is tried again"),
     row<&P::shutdown_grace>("shutdown_grace", "duration", "", "time for calls in flight at shutdown"),
     row<&P::terminate_grace>("terminate_grace", "duration", "", "time from SIGTERM to SIGKILL"),
     row<&P::max_frame>("max_frame", "number", "bytes", "largest message in either direction"),

@@ -13,6 +13,12 @@ const char* to_string(SlotState state) noexcept {
   return kNames[static_cast<std::size_t>(state)];
 }
 
+const char* to_string(BreakerState state) noexcept {
+  static constexpr const char* kNames[] = {"closed", "open", "half_open"};
+  LAIR_ASSERT(static_cast<std::size_t>(state) < std::size(kNames));
+  return kNames[static_cast<std::size_t>(state)];
+}
+
 Json to_json_value(const PoolStats& stats) {
   Json slots = Json::object();
   for (std::size_t i = 0; i < kSlotStates; ++i) slots[to_string(static_cast<SlotState>(i))] = stats.slots[i];
@@ -34,6 +40,18 @@ Json to_json_value(const PoolStats& stats) {
                          {"warm_up", seconds(worker.start.warm_up)}}}});
   }
 
+  Json commands = Json::array();
+  for (const CommandStats& command : stats.commands) {
+    commands.push_back({{"command", command.command},
+                        {"breaker", to_string(command.breaker)},
+                        {"quarantined", command.quarantined},
+                        {"calls", command.calls},
+                        {"failures", command.failures},
+                        {"opened", command.opened},
+                        {"refused", command.refused},
+                        {"retry_after_seconds", seconds(command.retry_after)}});
+  }
+
   return {{"name", stats.name},
           {"size", stats.size},
           {"overflow", stats.overflow},
@@ -48,13 +66,17 @@ Json to_json_value(const PoolStats& stats) {
           {"crashed", stats.crashed},
           {"shed", stats.shed},
           {"inflight", stats.inflight},
+          {"retries", stats.retries},
+          {"retries_denied", stats.retries_denied},
+          {"retried_ok", stats.retried_ok},
           {"leases", stats.leases},
           {"leases_leaked", stats.leases_leaked},
           {"workers_started", stats.workers_started},
           {"workers_ready", stats.workers_ready},
           {"workers_exited", stats.workers_exited},
           {"log_lines_dropped", stats.log_lines_dropped},
-          {"workers", std::move(workers)}};
+          {"workers", std::move(workers)},
+          {"commands", std::move(commands)}};
 }
 
 Json to_json_value(const PoolHealth& health) {

@@ -116,6 +116,19 @@ const Refusal kRefusals[] = {
     {"health_timeout", "hangs", [](auto& o) { o.health_timeout = 2h; }},
     {"health_timeout", "negative", [](auto& o) { o.health_timeout = -1s; }},
     {"lease_warning", "more than 0", [](auto& o) { o.lease_warning = 0s; }},
+    {"breaker_window", "between 100 ms and 1 h", [](auto& o) { o.breaker.window = 99ms; }},
+    {"breaker_window", "between 100 ms and 1 h", [](auto& o) { o.breaker.window = kForever; }},
+    {"breaker_min_calls", "between 1 and 1000000", [](auto& o) { o.breaker.min_calls = 0; }},
+    {"breaker_failure_percent", "between 1 and 100", [](auto& o) { o.breaker.failure_percent = 0; }},
+    {"breaker_failure_percent", "between 1 and 100", [](auto& o) { o.breaker.failure_percent = 101; }},
+    {"breaker_open_for", "more than 0", [](auto& o) { o.breaker.open_for = 0s; }},
+    {"breaker_open_for", "at most 24 h", [](auto& o) { o.breaker.open_for = kForever; }},
+    {"breaker_open_at_most", "at most 24 h", [](auto& o) { o.breaker.open_at_most = 25h; }},
+    {"breaker_open_at_most", "less than breaker_open_for", [](auto& o) { o.breaker.open_at_most = 4s; }},
+    {"breaker_probes", "between 1 and 1000", [](auto& o) { o.breaker.probes = 0; }},
+    {"breaker_crashes", "between 1 and 1000", [](auto& o) { o.breaker.crashes = 0; }},
+    {"breaker_crash_window", "more than 0", [](auto& o) { o.breaker.crash_window = -1s; }},
+    {"retries", "between 0 and 100", [](auto& o) { o.retries = 101; }},
     {"shutdown_grace", "hung call", [](auto& o) { o.shutdown_grace = kForever; }},
     {"shutdown_grace", "negative", [](auto& o) { o.shutdown_grace = -1s; }},
     {"terminate_grace", "hung worker", [](auto& o) { o.terminate_grace = kForever; }},
@@ -181,7 +194,8 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   std::set<std::string_view> untested(base::option_names().begin(), base::option_names().end());
   for (const Refusal& refusal : kRefusals) untested.erase(refusal.setting);
   // Any value of these is sensible.
-  EXPECT_EQ(untested, (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "logger"}));
+  EXPECT_EQ(untested,
+            (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "breaker_enabled", "logger"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------
@@ -191,7 +205,10 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn"})"));
+    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn",
+    "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
+    "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
+    "breaker_crash_window": "5min", "retries": 4})"));
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->name, "text");
   EXPECT_EQ(options->worker.module, "textstats");
@@ -220,6 +237,16 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->max_frame, 65536u);
   EXPECT_EQ(options->stderr_lines, 3u);
   EXPECT_EQ(options->log_level, "warn");
+  EXPECT_FALSE(options->breaker.enabled);
+  EXPECT_EQ(options->breaker.window, 20s);
+  EXPECT_EQ(options->breaker.min_calls, 50u);
+  EXPECT_EQ(options->breaker.failure_percent, 40u);
+  EXPECT_EQ(options->breaker.open_for, 2s);
+  EXPECT_EQ(options->breaker.open_at_most, 10s);
+  EXPECT_EQ(options->breaker.probes, 1u);
+  EXPECT_EQ(options->breaker.crashes, 5u);
+  EXPECT_EQ(options->breaker.crash_window, 5min);
+  EXPECT_EQ(options->retries, 4u);
   EXPECT_TRUE(validate(*options));
 }
 
@@ -339,6 +366,8 @@ TEST(OptionsTable, HasExactlyTheMembersOfTheHeader) {
   std::set<std::string> declared = members(header, "WorkerSpec");
   declared.merge(members(header, "PoolOptions"));
   ASSERT_EQ(declared.erase("worker"), 1u);
+  ASSERT_EQ(declared.erase("breaker"), 1u);
+  for (const std::string& name : members(header, "BreakerOptions")) declared.insert("breaker_" + name);
   EXPECT_EQ(declared, std::set<std::string>(base::option_names().begin(), base::option_names().end()));
 }
 

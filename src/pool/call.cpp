@@ -32,6 +32,24 @@ struct Attempt {
   bool dispatch_again = false;  // nothing was sent, and the worker is to blame
 };
 
+// What it says about the command. Nothing, where the worker had not read the request, or the host is to blame.
+core::CallOutcome outcome_of(const Attempt& attempt) {
+  if (attempt.verdict.completed > 0) return core::CallOutcome::kAnswered;
+  if (attempt.result || attempt.result.error().delivery != Delivery::kMaybeExecuted) {
+    return core::CallOutcome::kNothing;
+  }
+  switch (attempt.result.error().kind) {
+    case ErrorKind::kWorkerLost:
+      return core::CallOutcome::kCrash;
+    case ErrorKind::kDeadlineExceeded:
+      return core::CallOutcome::kTimeout;
+    case ErrorKind::kProtocol:
+      return core::CallOutcome::kProtocol;
+    default:
+      return core::CallOutcome::kNothing;
+  }
+}
+
 Error error_of(ErrorKind kind, Delivery delivery, std::string message) {
   return {.kind = kind, .delivery = delivery, .message = std::move(message)};
 }
@@ -219,13 +237,6 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
 
 namespace {
 
-struct Prepared {
-  std::string arguments;
-  bool positional = false;
-  Deadline deadline = Deadline::never();
-  TimePoint started;
-};
-
 Result<Prepared> prepare(const PoolOptions& pool, const CallOptions& options, std::string_view command,
                          const Json& arguments) {
   const TimePoint now = SteadyClock::now();
@@ -253,37 +264,62 @@ Result<Json> Shell::call(const CallOptions& options, std::string_view command, c
   auto prepared = prepare(options_, options, command, arguments);
   if (!prepared) return std::move(prepared).error();
 
-  const Deadline queue_deadline =
-      Deadline::after(options.checkout_timeout.value_or(options_.checkout_timeout), prepared->started);
-  Wanted wanted{.deadline = prepared->deadline, .queue_deadline = queue_deadline, .command = command};
+  const Duration patience = options.checkout_timeout.value_or(options_.checkout_timeout);
+  core::Breakers::Pass pass;
+  Wanted wanted{.deadline = prepared->deadline,
+                .queue_deadline = Deadline::after(patience, prepared->started),
+                .command = command,
+                .pass = &pass};
+  const Retries retries{.most = options.retries.value_or(options.idempotent ? options_.retries : 0),
+                        .idempotent = options.idempotent};
+  Try first = try_once(*prepared, wanted, retries);
+  if (!first.open) return std::move(first.result);
+  return try_again(*prepared, wanted, retries, patience, std::move(first));
+}
+
+Shell::Try Shell::try_once(const Prepared& call, Wanted& wanted, const Retries& retries) {
+  // What may follow is for try_again to say, and to put into the books.
+  const auto left_open = [&](const Result<Json>& result) {
+    return retries.later ||
+           (!result && retries.most > 0 && core::retry_can_mend(result.error(), retries.idempotent));
+  };
   for (int dispatch = 1;; ++dispatch) {
     Result<Hold> hold = take(wanted);
     if (!hold) {
-      if (hold.error().kind == ErrorKind::kUnknownCommand) return std::move(hold).error();
+      Result<Json> refused = std::move(hold).error();
+      if (refused.error().kind == ErrorKind::kUnknownCommand) return {.result = std::move(refused)};
+      if (left_open(refused)) return {.result = std::move(refused), .open = Ending::kShed};
       const std::lock_guard lock(mutex_);
       close_books(Ending::kShed);
-      return std::move(hold).error();
+      return {.result = std::move(refused)};
     }
-    wanted.command = {};                // it is in the books
-    if (prepared->deadline.passed()) {  // nothing starts after its deadline
-      give_back(*hold, {}, Ending::kShed);
+    wanted.admitted = true;
+    Noted noted{.pass = *wanted.pass, .command = wanted.command};
+    if (call.deadline.passed()) {  // nothing starts after its deadline
+      const auto open = retries.later ? std::optional(Ending::kShed) : std::nullopt;
+      give_back(*hold, {}, open ? std::nullopt : std::optional(Ending::kShed), noted);
       const std::lock_guard lock(mutex_);
-      return queue_wait_ended(true, SteadyClock::now() - prepared->started);
+      return {.result = queue_wait_ended(true, SteadyClock::now() - call.started), .open = open};
     }
-    Attempt outcome = attempt(*hold->record, command, prepared->arguments, prepared->positional,
-                              prepared->deadline, prepared->started);
-    const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !prepared->deadline.passed();
-    give_back(*hold, outcome.verdict, again ? std::nullopt : std::optional(outcome.ending));
+    Attempt outcome =
+        attempt(*hold->record, wanted.command, call.arguments, call.positional, call.deadline, call.started);
+    const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !call.deadline.passed();
+    const auto open = left_open(outcome.result) ? std::optional(outcome.ending) : std::nullopt;
+    noted.outcome = outcome_of(outcome);
+    const bool crash = noted.outcome == core::CallOutcome::kCrash;
+    give_back(*hold, outcome.verdict, again || open ? std::nullopt : std::optional(outcome.ending),
+              crash ? std::nullopt : std::optional(noted));
     if (again) {
-      wanted.since = prepared->started;
+      wanted.since = call.started;
       continue;
     }
     if (!outcome.result && !outcome.verdict.clean) {
       Error error = std::move(outcome.result).error();
-      describe_end(error, hold->record, prepared->deadline);
-      return error;
+      describe_end(error, hold->record, call.deadline);
+      if (crash) note_crash(noted, error);
+      return {.result = std::move(error), .open = open};
     }
-    return std::move(outcome.result);
+    return {.result = std::move(outcome.result), .open = open};
   }
 }
 
@@ -305,36 +341,49 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
                             const Json& arguments) {
   auto prepared = prepare(options_, options, command, arguments);
   if (!prepared) return std::move(prepared).error();
+  core::Breakers::Pass pass;
+  Noted noted{.pass = pass, .command = command};
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     ++counters_.admitted;
+    retry_budget_.call();
     if (prepared->deadline.passed()) {  // nothing starts after its deadline
       close_books(Ending::kShed);
       return error_of(ErrorKind::kDeadlineExceeded, Delivery::kNotSent,
                       quoted(command) + ": its deadline passed before it was sent");
+    }
+    if (auto refusal = refused_on_dispatch(pass, command)) {
+      close_books(Ending::kShed);
+      return *std::move(refusal);
     }
     wake = watch_call(*hold.record, prepared->deadline);
   }
   if (wake) wake_.notify();
   Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional,
                             prepared->deadline, prepared->started);
+  noted.outcome = outcome_of(outcome);
+  const bool crash = noted.outcome == core::CallOutcome::kCrash;
   hold.record->rests_since = SteadyClock::now();
   if (outcome.verdict.clean) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (call_ended(*hold.record)) {
       close_books(outcome.ending);
+      std::string news = note(noted, hold.record->rests_since);
+      lock.unlock();
+      if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
       hold.completed += outcome.verdict.completed;
       return std::move(outcome.result);
     }
     outcome.verdict = {.clean = false, .reason = Reason::kTimeout, .completed = outcome.verdict.completed};
   }
   outcome.verdict.completed += hold.completed;
-  give_back(hold, outcome.verdict, outcome.ending);
+  give_back(hold, outcome.verdict, outcome.ending, crash ? std::nullopt : std::optional(noted));
   hold.epoch = 0;
   if (outcome.result) return std::move(outcome.result);  // it came in the very moment of its deadline
   Error error = std::move(outcome.result).error();
   describe_end(error, hold.record, prepared->deadline);
+  if (crash) note_crash(noted, error);
   return error;
 }
 

@@ -55,6 +55,40 @@ Error Shell::refused(const core::Refuse& refusal) const {
   return error;
 }
 
+Error Shell::breaker_open(std::string_view command, const core::Breakers::Refusal& why) const {
+  const auto kind_of = [](core::CallOutcome outcome) -> std::string {
+    switch (outcome) {
+      case core::CallOutcome::kCrash:
+        return "a crash of its worker";
+      case core::CallOutcome::kTimeout:
+        return "a missed deadline";
+      case core::CallOutcome::kProtocol:
+        return "an answer that breaks the protocol";
+      case core::CallOutcome::kNothing:
+      case core::CallOutcome::kAnswered:
+        break;
+    }
+    return "unknown";
+  };
+  Error error{.kind = ErrorKind::kUnavailable,
+              .delivery = Delivery::kNotSent,
+              .message = "command \"" + std::string(command) + "\" of pool \"" + options_.name + "\" is "};
+  if (why.quarantined) {
+    error.message += "quarantined: it crashed " + std::to_string(why.failed) + " workers within " +
+                     base::format_duration(options_.breaker.crash_window);
+  } else {
+    error.message += "not called for a while: " + std::to_string(why.failed) + " of " +
+                     std::to_string(why.calls) + " calls within " +
+                     base::format_duration(options_.breaker.window) + " failed";
+  }
+  error.message += "; the last failure was " + kind_of(why.last) + ". ";
+  const auto later = std::chrono::ceil<std::chrono::milliseconds>(why.retry_after);
+  error.retry_after_ms = later.count();
+  error.message += why.trials_under_way ? "Trial calls are under way; what they find will be known later."
+                                        : "It will be tried again in " + base::format_duration(later) + ".";
+  return error;
+}
+
 Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
   Error error{.delivery = Delivery::kNotSent};
   const bool none_up = core_.ready_count() == 0;

@@ -39,6 +39,7 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
     : options_(std::move(options)),
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level)),
       core_(core_config(options_)),
+      breakers_(options_.breaker),
       records_(options_.size + options_.overflow),
       leases_(options_.name, options_.lease_warning),
       supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
@@ -132,13 +133,17 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   const TimePoint came = wanted.since.value_or(SteadyClock::now());
   Outbox outbox;
   std::unique_lock lock(mutex_);
-  if (!wanted.command.empty()) {
+  if (!wanted.command.empty() && !wanted.admitted) {
     if (announced_ != nullptr && !announced_->knows(wanted.command)) {
       const auto announced = announced_;
       lock.unlock();
       return unknown_command(*announced, wanted.command);
     }
     ++counters_.admitted;
+    retry_budget_.call();
+  }
+  if (wanted.pass != nullptr) {
+    if (auto refusal = refused_before_wait(wanted)) return *std::move(refusal);
   }
   const std::uint32_t index = borrow_parker();
   const core::Token token = core::Token{++next_token_} << 32 | index;
@@ -148,6 +153,16 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
     free_parkers_.push_back(index);
     if (notice.grant) {
+      if (wanted.pass != nullptr) {
+        if (auto refusal = refused_on_dispatch(*wanted.pass, wanted.command)) {
+          effects_.clear();
+          const core::Checkin unused{.worker = notice.grant->record->ref, .epoch = notice.grant->epoch};
+          const Outcome outcome = core_.step(unused, SteadyClock::now(), effects_);
+          LAIR_ASSERT(outcome == Outcome::kDone);
+          sort(effects_, outbox);
+          return *std::move(refusal);
+        }
+      }
       // A lease's calls come later, each with a deadline of its own.
       if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline);
       return *notice.grant;
@@ -217,8 +232,10 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   }
 }
 
-void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending) {
+void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending,
+                      std::optional<Noted> noted) {
   Outbox outbox;
+  std::string news;
   const TimePoint now = SteadyClock::now();
   hold.record->rests_since = now;
   {
@@ -236,8 +253,10 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> e
     LAIR_ASSERT(outcome == Outcome::kDone);
     sort(effects_, outbox);
     if (ending) close_books(*ending);
+    if (noted) news = note(*noted, now);
   }
   deliver(outbox);
+  if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
 }
 
 // --- Books, views ----------------------------------------------------------------------------------
@@ -350,6 +369,7 @@ PoolStats Shell::stats() const {
   if (stats.waiters > 0) stats.oldest_wait = SteadyClock::now() - core_.oldest_waiter_since();
   stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
   stats.log_lines_dropped = notifier_.dropped();
+  stats.commands = breakers_.stats(SteadyClock::now());
   stats.workers.reserve(core_.slots());
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {
     const auto view = core_.slot(i);

@@ -20,7 +20,9 @@
 #include <thread>
 #include <vector>
 
+#include "core/breaker.hpp"
 #include "core/core.hpp"
+#include "core/retry.hpp"
 #include "os/event_fd.hpp"
 #include "os/fork_sentinel.hpp"
 #include "pool/lease_watch.hpp"
@@ -41,6 +43,21 @@ struct Verdict {
   bool clean = true;
   core::Reason reason = core::Reason::kNone;
   std::uint32_t completed = 0;
+};
+
+// What a call came to, for its command's breaker. Once for each time that the breaker let it through.
+struct Noted {
+  core::Breakers::Pass& pass;
+  std::string_view command;
+  core::CallOutcome outcome = core::CallOutcome::kNothing;
+};
+
+// A call's arguments, encoded, and its one deadline.
+struct Prepared {
+  std::string arguments;
+  bool positional = false;
+  Deadline deadline = Deadline::never();
+  TimePoint started;
 };
 
 // No worker knows it: what they do know, and what was perhaps meant.
@@ -65,13 +82,18 @@ class Shell {
     Deadline deadline = Deadline::never();        // of the whole call
     Deadline queue_deadline = Deadline::never();  // of the wait
     std::optional<TimePoint> since = {};          // see Checkout
-    std::string_view command = {};  // not empty: admits a call of it to the books, if a worker would know it
+    std::string_view command = {};                // of a call; empty for a lease
+    bool admitted =
+        false;  // the call is in the books; else it is put there, if a worker would know the command
+    core::Breakers::Pass* pass =
+        nullptr;  // with `command`: its breaker is asked, and notes here what it said
   };
   // Blocks until either deadline at most. kUnknownCommand: the call was not admitted.
   Result<Hold> take(const Wanted& wanted);
   // For a lease: a whole worker, and one that is not known to be finished.
   Result<Hold> take_lease(Deadline deadline);
-  void give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending = {});
+  void give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending = {},
+                 std::optional<Noted> noted = {});
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
   PoolStats stats() const;
@@ -114,6 +136,27 @@ class Shell {
   std::optional<Parker::Notice> sort(const core::Effects& effects, Outbox& outbox, core::Token own = 0);
   void deliver(const Outbox& outbox);
 
+  // One call is one try, or several: tries.cpp.
+  struct Retries {
+    std::size_t most = 0;
+    bool idempotent = false;
+    bool later = false;  // this is not the first try
+  };
+  struct Try {
+    Result<Json> result;
+    std::optional<Ending> open = {};  // not in the books yet: how the call ends if it is not tried again
+  };
+  Try try_once(const Prepared& call, Wanted& wanted, const Retries& retries);
+  Result<Json> try_again(const Prepared& call, Wanted& wanted, Retries retries, Duration patience,
+                         Try failed);
+
+  // A call's business with its command's breaker.
+  std::optional<Error> refused_before_wait(const Wanted& wanted);                     // under the mutex
+  std::optional<Error> refused_on_dispatch(core::Breakers::Pass&, std::string_view);  // under the mutex
+  std::string note(const Noted& noted, TimePoint now);                                // under the mutex
+  void note_crash(Noted noted, const Error& error);  // once its end is described
+  Error breaker_open(std::string_view command, const core::Breakers::Refusal& why) const;
+
   std::uint32_t borrow_parker();
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
   void close_books(Ending ending);                              // under the mutex
@@ -138,6 +181,8 @@ class Shell {
   // --- Protected by mutex_ -------------------------------------------------------------------------
   mutable std::mutex mutex_;
   core::Core core_;
+  core::Breakers breakers_;
+  core::RetryBudget retry_budget_;
   core::Effects effects_;            // scratch of a step
   std::vector<core::Effect> inbox_;  // for the supervisor
   std::vector<RecordPtr> records_;   // by slot: its current worker

@@ -86,7 +86,9 @@ def test_errors_are_counted_by_kind_and_not_timed(lair, module):
         "  if n % 3 == 0: raise ValueError(f'no {n}')\n"
         "  return n\n"
     )
-    measured = bench(lair, "-q", "--calls", 40, "-m", path, "--command", "f")
+    kept_on = bench(lair, "-q", "--calls", 40, "-m", path, "--command", "f")["errors"]
+    assert kept_on["worker_lost"]["count"] == 3 and kept_on["unavailable"]["count"] == 10, "quarantined"
+    measured = bench(lair, "-q", "--calls", 40, "--set", "breaker_enabled=false", "-m", path, "--command", "f")
     errors = measured["errors"]
     assert {kind: each["count"] for kind, each in errors.items()} == {"remote": 12, "worker_lost": 4}
     assert measured["calls"] == 40 - 12 - 4

@@ -40,6 +40,53 @@ TEST_F(PoolRows, R23_AWorkerCrashesAtEveryStart) {
   fact("most spawns in a minute", std::to_string(most));
 }
 
+TEST_F(PoolRows, R24_ACommandSegfaults) {
+  PoolOptions options = options_for("plain", 4);
+  options.breaker = {};
+  Pool pool(std::move(options));
+  pool.wait_ready();
+  std::atomic<bool> stop = false;
+  std::atomic<int> others = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      for (int n = 0; !stop; ++n) {
+        const auto sum = pool.try_call<int>("add", n, 1);
+        EXPECT_TRUE(sum) << sum.error().report();
+        ++others;
+      }
+    });
+  }
+  int deaths = 0;
+  int refused = 0;
+  for (int i = 0; i < 50; ++i) {
+    const TimePoint began = SteadyClock::now();
+    const auto outcome = pool.try_call("crash");
+    ASSERT_FALSE(outcome);
+    if (outcome.error().kind == ErrorKind::kWorkerLost) {
+      EXPECT_NE(outcome.error().message.find("SIGSEGV"), std::string::npos) << outcome.error().message;
+      ++deaths;
+    } else {
+      took("it is refused", SteadyClock::now() - began, 10ms);
+      EXPECT_EQ(outcome.error().kind, ErrorKind::kUnavailable);
+      EXPECT_EQ(outcome.error().delivery, Delivery::kNotSent);
+      EXPECT_NE(outcome.error().message.find("quarantined"), std::string::npos) << outcome.error().message;
+      ++refused;
+    }
+  }
+  const int before = others;
+  EXPECT_TRUE(eventually([&] { return others >= before + 100; }));
+  stop = true;
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_GE(deaths, 1);
+  EXPECT_LE(deaths, 3);
+  EXPECT_EQ(deaths + refused, 50);
+  EXPECT_EQ(pool.stats().workers_exited, static_cast<std::uint64_t>(deaths));
+  fact("deaths, and calls of other commands beside them, all answered",
+       std::to_string(deaths) + ", " + std::to_string(others));
+  expect_whole(pool);
+}
+
 // Waiters whose time is up in the very moment in which a worker comes free.
 class Race : public ShellTestOn<FaultRow> {};
 

@@ -23,8 +23,13 @@ inline WorkerSpec python_worker(const std::string& module) {
   return spec;
 }
 
+// Without breakers: most tests that kill workers do it again and again, with one command.
 inline PoolOptions options_for(WorkerSpec worker, std::size_t size) {
-  return {.name = "test", .worker = std::move(worker), .size = size, .log_level = "off"};
+  return {.name = "test",
+          .worker = std::move(worker),
+          .size = size,
+          .breaker = {.enabled = false},
+          .log_level = "off"};
 }
 
 inline PoolOptions options_for(const std::string& module, std::size_t size) {

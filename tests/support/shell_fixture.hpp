@@ -50,6 +50,7 @@ class ShellTestOn : public Base {
     Duration barging_window = 5ms;
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
+    BreakerOptions breaker = {};
   };
   void TearDown() override {
     shell.reset();
@@ -71,6 +72,7 @@ class ShellTestOn : public Base {
     options.barging_window = settings.barging_window;
     options.start_timeout = settings.start_timeout;
     options.terminate_grace = settings.terminate_grace;
+    options.breaker = settings.breaker;
     options.shutdown_grace = 0ms;
     options.log_level = "off";
     shell = std::make_unique<pool::Shell>(base::resolve(options, 4), world->launcher());

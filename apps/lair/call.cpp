@@ -11,6 +11,7 @@ namespace {
 struct CallArguments {
   std::string command;
   std::string json;
+  bool idempotent = false;
   bool as_json = false;
   bool pretty = false;
 };
@@ -19,7 +20,7 @@ Result<Json> call_once(const WorkerArguments& worker, const CallArguments& call,
   auto pool = Pool::create(pool_options(worker));
   if (!pool) return std::move(pool).error();
   if (auto ready = start(*pool); !ready) return std::move(ready).error();
-  auto result = pool->invoke({}, call.command, std::move(arguments));
+  auto result = pool->invoke({.idempotent = call.idempotent}, call.command, std::move(arguments));
   // Before the pool ends: a worker that takes its time to die must not keep the user waiting.
   if (result) {
     const Json shown = call.as_json ? Json{{"result", *result}} : *result;
@@ -52,6 +53,8 @@ void add_call(CLI::App& program, WorkerArguments& worker, int& status) {
       ->add_option("JSON", call->json, "Its arguments: {keywords} or [positions]; - is stdin, @FILE a file")
       ->type_name("");
   add_worker_options(*command, worker);
+  command->add_flag("--idempotent", call->idempotent,
+                    "The command may run twice: it is tried again when its worker is lost");
   command->add_flag("--json", call->as_json, R"(Prints {"result": …} or {"error": {…}} on stdout)");
   command->add_flag("--pretty", call->pretty, "Prints JSON on several lines");
   command->footer(R"(A worker program's command line follows '--'.

@@ -103,6 +103,20 @@ def test_a_worker_that_dies(lair, module):
     assert "exited with status 7" in done.stderr and "goodbye" in done.stderr
 
 
+def test_an_idempotent_call_outlives_its_worker(lair, module, tmp_path):
+    path = module(
+        "import os\n"
+        "def f(note):\n"
+        "    if os.path.exists(note): return 'at last'\n"
+        "    open(note, 'x').close()\n"
+        "    os._exit(3)\n"
+    )
+    once = lair("call", "-m", path, "f", json.dumps([str(tmp_path / "once")]))
+    assert once.returncode == 8
+    done = lair("call", "-m", path, "--idempotent", "f", json.dumps([str(tmp_path / "twice")]))
+    assert (done.returncode, done.stdout) == (0, '"at last"\n')
+
+
 def test_standard_commands_can_be_called(lair):
     assert json.loads(lair("call", "-m", TEXTSTATS, "ping").stdout)["status"] == "ok"
 

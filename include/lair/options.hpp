@@ -65,7 +65,7 @@ WorkerSpec command(std::vector<std::string> argv);
 // workers, missed deadlines and broken protocol are failures; Python exceptions are not, nor is what reached no worker.
 // In JSON, `breaker_enabled`, `breaker_window` and so on, directly among the others.
 struct BreakerOptions {
-  // false: counts (see CommandStats), never refuses.
+  // false: counts (see BreakerStats), never refuses.
   bool enabled = true;
   // Of the last calls within this time, at least `min_calls`, so many per cent have failed: it opens. 100 ms to 1 h.
   Duration window = std::chrono::seconds(10);

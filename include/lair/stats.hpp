@@ -54,9 +54,9 @@ enum class BreakerState : std::uint8_t {
 const char* to_string(BreakerState state) noexcept;
 
 // One command's calls on workers, since the pool's start; each try of a call that is tried again counts.
-struct CommandStats {
+struct BreakerStats {
   std::string command = {};  // beyond 200 commands, "other" stands for the rest
-  BreakerState breaker = BreakerState::kClosed;
+  BreakerState state = BreakerState::kClosed;
   bool quarantined = false;    // it crashed too many workers (while not closed)
   std::uint64_t calls = 0;     // answered or failed
   std::uint64_t failures = 0;  // of these: workers crashed, deadlines missed, protocol broken
@@ -95,7 +95,7 @@ struct PoolStats {
   std::uint64_t log_lines_dropped = 0;
 
   std::vector<WorkerStats> workers = {};    // one per slot
-  std::vector<CommandStats> commands = {};  // those that have reached a worker
+  std::vector<BreakerStats> breakers = {};  // those that have reached a worker
 
   std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }
   // Up: free, taken, or just being checked.

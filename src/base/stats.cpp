@@ -40,10 +40,10 @@ Json to_json_value(const PoolStats& stats) {
                          {"warm_up", seconds(worker.start.warm_up)}}}});
   }
 
-  Json commands = Json::array();
-  for (const CommandStats& command : stats.commands) {
-    commands.push_back({{"command", command.command},
-                        {"breaker", to_string(command.breaker)},
+  Json breakers = Json::array();
+  for (const BreakerStats& command : stats.breakers) {
+    breakers.push_back({{"command", command.command},
+                        {"state", to_string(command.state)},
                         {"quarantined", command.quarantined},
                         {"calls", command.calls},
                         {"failures", command.failures},
@@ -76,7 +76,7 @@ Json to_json_value(const PoolStats& stats) {
           {"workers_exited", stats.workers_exited},
           {"log_lines_dropped", stats.log_lines_dropped},
           {"workers", std::move(workers)},
-          {"commands", std::move(commands)}};
+          {"breakers", std::move(breakers)}};
 }
 
 Json to_json_value(const PoolHealth& health) {

@@ -103,14 +103,14 @@ Breakers::Refusal Breakers::refusal(const Pass& pass, TimePoint now) const {
 
 // --- On the way back -------------------------------------------------------------------------------
 
-Breakers::Change Breakers::leave(Pass& pass, std::string_view name, CallOutcome outcome, TimePoint now) {
+Breakers::Change Breakers::leave(Pass& pass, std::string_view name, TryOutcome outcome, TimePoint now) {
   const bool trial = std::exchange(pass.trial, false);
   if (trial) --commands_[pass.command].trials;
-  if (outcome == CallOutcome::kNothing) return Change::kNone;
+  if (outcome == TryOutcome::kNothing) return Change::kNone;
   if (pass.command == kUnknown) pass.command = make(name);
 
   Command& command = commands_[pass.command];
-  const bool failure = outcome != CallOutcome::kAnswered;
+  const bool failure = outcome != TryOutcome::kAnswered;
   ++command.calls;
   if (failure) {
     ++command.failures;
@@ -135,10 +135,10 @@ Breakers::Change Breakers::leave(Pass& pass, std::string_view name, CallOutcome 
   return Change::kClosed;
 }
 
-bool Breakers::trips(Command& command, CallOutcome outcome, TimePoint now) {
-  const bool failure = outcome != CallOutcome::kAnswered;
+bool Breakers::trips(Command& command, TryOutcome outcome, TimePoint now) {
+  const bool failure = outcome != TryOutcome::kAnswered;
   command.window.add(failure, now, options_.window / Window::kSteps);
-  if (outcome == CallOutcome::kCrash) {
+  if (outcome == TryOutcome::kCrash) {
     std::erase_if(command.crashes, [&](TimePoint at) { return now - at > options_.crash_window; });
     command.crashes.push_back(now);
     if (command.crashes.size() >= options_.crashes) {
@@ -178,14 +178,14 @@ void Breakers::close(Command& command) {
 
 // --- Views -----------------------------------------------------------------------------------------
 
-std::vector<CommandStats> Breakers::stats(TimePoint now) const {
-  std::vector<CommandStats> all;
+std::vector<BreakerStats> Breakers::stats(TimePoint now) const {
+  std::vector<BreakerStats> all;
   all.reserve(commands_.size());
   for (const Command& command : commands_) {
     const bool over = command.state == BreakerState::kOpen && now >= command.open_until;
     const auto refusal = refusal_of(command, now);
     all.push_back({.command = command.name,
-                   .breaker = over ? BreakerState::kHalfOpen : command.state,
+                   .state = over ? BreakerState::kHalfOpen : command.state,
                    .quarantined = command.quarantined,
                    .calls = command.calls,
                    .failures = command.failures,

@@ -32,7 +32,7 @@
 namespace lair::core {
 
 // What a call came to on a worker. kNothing: it did not get as far, or its end was not the command's doing.
-enum class CallOutcome : std::uint8_t { kNothing, kAnswered, kCrash, kTimeout, kProtocol };
+enum class TryOutcome : std::uint8_t { kNothing, kAnswered, kCrash, kTimeout, kProtocol };
 
 class Breakers {
  public:
@@ -58,7 +58,7 @@ class Breakers {
     bool quarantined;
     std::uint32_t failed;  // when it first opened: so many …
     std::uint32_t calls;   // … of so many calls; or so many crashes
-    CallOutcome last;      // the last failure
+    TryOutcome last;       // the last failure
   };
 
   Pass find(std::string_view command) const;
@@ -73,11 +73,11 @@ class Breakers {
 
   enum class Change : std::uint8_t { kNone, kOpened, kClosed };
   // After the call; once for each `enter` that let it through. `command`: for the first outcome of a command.
-  Change leave(Pass& pass, std::string_view command, CallOutcome outcome, TimePoint now);
+  Change leave(Pass& pass, std::string_view command, TryOutcome outcome, TimePoint now);
   // For the log: the refusal that the next caller would get. The breaker must not be closed.
   Refusal refusal(const Pass& pass, TimePoint now) const;
 
-  std::vector<CommandStats> stats(TimePoint now) const;
+  std::vector<BreakerStats> stats(TimePoint now) const;
 
  private:
   // Calls and failures within the last twenty steps of time.
@@ -106,7 +106,7 @@ class Breakers {
     std::uint32_t successes = 0;  // of trial calls since it was last open
     std::uint32_t why_failed = 0;
     std::uint32_t why_calls = 0;
-    CallOutcome last_failure = CallOutcome::kNothing;
+    TryOutcome last_failure = TryOutcome::kNothing;
     Window window;
     std::vector<TimePoint> crashes;
     std::uint64_t calls = 0;
@@ -116,7 +116,7 @@ class Breakers {
   };
 
   Id make(std::string_view command);
-  bool trips(Command& command, CallOutcome outcome, TimePoint now);
+  bool trips(Command& command, TryOutcome outcome, TimePoint now);
   void open(Command& command, TimePoint now);
   static void close(Command& command);
   std::optional<Refusal> refusal_of(const Command& command, TimePoint now) const;

@@ -33,20 +33,20 @@ struct Attempt {
 };
 
 // What it says about the command. Nothing, where the worker had not read the request, or the host is to blame.
-core::CallOutcome outcome_of(const Attempt& attempt) {
-  if (attempt.verdict.completed > 0) return core::CallOutcome::kAnswered;
+core::TryOutcome outcome_of(const Attempt& attempt) {
+  if (attempt.verdict.completed > 0) return core::TryOutcome::kAnswered;
   if (attempt.result || attempt.result.error().delivery != Delivery::kMaybeExecuted) {
-    return core::CallOutcome::kNothing;
+    return core::TryOutcome::kNothing;
   }
   switch (attempt.result.error().kind) {
     case ErrorKind::kWorkerLost:
-      return core::CallOutcome::kCrash;
+      return core::TryOutcome::kCrash;
     case ErrorKind::kDeadlineExceeded:
-      return core::CallOutcome::kTimeout;
+      return core::TryOutcome::kTimeout;
     case ErrorKind::kProtocol:
-      return core::CallOutcome::kProtocol;
+      return core::TryOutcome::kProtocol;
     default:
-      return core::CallOutcome::kNothing;
+      return core::TryOutcome::kNothing;
   }
 }
 
@@ -306,7 +306,7 @@ Shell::Try Shell::try_once(const Prepared& call, Wanted& wanted, const Retries& 
     const bool again = outcome.dispatch_again && dispatch < kMostDispatches && !call.deadline.passed();
     const auto open = left_open(outcome.result) ? std::optional(outcome.ending) : std::nullopt;
     noted.outcome = outcome_of(outcome);
-    const bool crash = noted.outcome == core::CallOutcome::kCrash;
+    const bool crash = noted.outcome == core::TryOutcome::kCrash;
     give_back(*hold, outcome.verdict, again || open ? std::nullopt : std::optional(outcome.ending),
               crash ? std::nullopt : std::optional(noted));
     if (again) {
@@ -363,7 +363,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
   Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional,
                             prepared->deadline, prepared->started);
   noted.outcome = outcome_of(outcome);
-  const bool crash = noted.outcome == core::CallOutcome::kCrash;
+  const bool crash = noted.outcome == core::TryOutcome::kCrash;
   hold.record->rests_since = SteadyClock::now();
   if (outcome.verdict.clean) {
     std::unique_lock lock(mutex_);

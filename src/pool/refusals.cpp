@@ -56,16 +56,16 @@ Error Shell::refused(const core::Refuse& refusal) const {
 }
 
 Error Shell::breaker_open(std::string_view command, const core::Breakers::Refusal& why) const {
-  const auto kind_of = [](core::CallOutcome outcome) -> std::string {
+  const auto kind_of = [](core::TryOutcome outcome) -> std::string {
     switch (outcome) {
-      case core::CallOutcome::kCrash:
+      case core::TryOutcome::kCrash:
         return "a crash of its worker";
-      case core::CallOutcome::kTimeout:
+      case core::TryOutcome::kTimeout:
         return "a missed deadline";
-      case core::CallOutcome::kProtocol:
+      case core::TryOutcome::kProtocol:
         return "an answer that breaks the protocol";
-      case core::CallOutcome::kNothing:
-      case core::CallOutcome::kAnswered:
+      case core::TryOutcome::kNothing:
+      case core::TryOutcome::kAnswered:
         break;
     }
     return "unknown";

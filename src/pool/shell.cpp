@@ -369,7 +369,7 @@ PoolStats Shell::stats() const {
   if (stats.waiters > 0) stats.oldest_wait = SteadyClock::now() - core_.oldest_waiter_since();
   stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
   stats.log_lines_dropped = notifier_.dropped();
-  stats.commands = breakers_.stats(SteadyClock::now());
+  stats.breakers = breakers_.stats(SteadyClock::now());
   stats.workers.reserve(core_.slots());
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {
     const auto view = core_.slot(i);

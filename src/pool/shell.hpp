@@ -49,7 +49,7 @@ struct Verdict {
 struct Noted {
   core::Breakers::Pass& pass;
   std::string_view command;
-  core::CallOutcome outcome = core::CallOutcome::kNothing;
+  core::TryOutcome outcome = core::TryOutcome::kNothing;
 };
 
 // A call's arguments, encoded, and its one deadline.

@@ -47,7 +47,7 @@ void Shell::note_crash(Noted noted, const Error& error) {
   std::string news;
   {
     const std::lock_guard lock(mutex_);
-    if (keeper_lost || core_.shutting_down()) noted.outcome = core::CallOutcome::kNothing;
+    if (keeper_lost || core_.shutting_down()) noted.outcome = core::TryOutcome::kNothing;
     news = note(noted, SteadyClock::now());
   }
   if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));

@@ -13,7 +13,7 @@ namespace lair::core {
 namespace {
 
 using namespace std::chrono_literals;
-using enum CallOutcome;
+using enum TryOutcome;
 
 int below(int limit, std::mt19937_64& random) {
   return static_cast<int>(random() % static_cast<unsigned>(limit));
@@ -25,25 +25,25 @@ struct Commands {
   TimePoint now{1000s};
 
   // False: refused.
-  bool call(CallOutcome outcome, const std::string& name = "a") {
+  bool call(TryOutcome outcome, const std::string& name = "a") {
     auto pass = breakers.find(name);
     if (breakers.look(pass, now) || breakers.enter(pass, now)) return false;
     breakers.leave(pass, name, outcome, now);
     return true;
   }
-  void calls(int count, CallOutcome outcome, const std::string& name = "a") {
+  void calls(int count, TryOutcome outcome, const std::string& name = "a") {
     for (int i = 0; i < count; ++i) EXPECT_TRUE(call(outcome, name));
   }
   // Opens it by missed deadlines.
   void trip(const std::string& name = "a") { calls(20, kTimeout, name); }
-  CommandStats stats(const std::string& name = "a") const {
-    for (const CommandStats& each : breakers.stats(now)) {
+  BreakerStats stats(const std::string& name = "a") const {
+    for (const BreakerStats& each : breakers.stats(now)) {
       if (each.command == name) return each;
     }
     ADD_FAILURE() << "no command " << name;
     return {};
   }
-  BreakerState state() const { return stats().breaker; }
+  BreakerState state() const { return stats().state; }
 };
 
 TEST(Breaker, OpensAtHalfOfTwentyCalls) {
@@ -54,7 +54,7 @@ TEST(Breaker, OpensAtHalfOfTwentyCalls) {
   EXPECT_TRUE(commands.call(kProtocol));
   EXPECT_EQ(commands.state(), BreakerState::kOpen);
   EXPECT_FALSE(commands.call(kAnswered));
-  const CommandStats stats = commands.stats();
+  const BreakerStats stats = commands.stats();
   EXPECT_EQ(stats.calls, 20u);
   EXPECT_EQ(stats.failures, 10u);
   EXPECT_EQ(stats.opened, 1u);

@@ -32,8 +32,8 @@ class ShellBreakerTest : public ShellTest {
     };
     return protocol_two(handler, {"echo", "crash", "raise", "hang"});
   }
-  CommandStats command(const std::string& name) const {
-    for (const CommandStats& each : stats().commands) {
+  BreakerStats command(const std::string& name) const {
+    for (const BreakerStats& each : stats().breakers) {
       if (each.command == name) return each;
     }
     return {};
@@ -59,14 +59,14 @@ TEST_F(ShellBreakerTest, ACommandThatCrashesThreeWorkersIsQuarantined) {
   EXPECT_GT(refused.error().retry_after_ms.value_or(0), 0);
   EXPECT_LE(refused.error().retry_after_ms.value_or(0), 5000);
   EXPECT_TRUE(call()) << "other commands are served";
-  EXPECT_EQ(command("crash").breaker, BreakerState::kOpen);
+  EXPECT_EQ(command("crash").state, BreakerState::kOpen);
   EXPECT_TRUE(command("crash").quarantined);
   EXPECT_EQ(command("crash").calls, 3u);
   EXPECT_EQ(command("crash").refused, 1u);
-  EXPECT_EQ(command("echo").breaker, BreakerState::kClosed);
+  EXPECT_EQ(command("echo").state, BreakerState::kClosed);
   EXPECT_EQ(stats().crashed, 3u);
   EXPECT_EQ(stats().shed, 1u);
-  EXPECT_EQ(to_json_value(stats()).at("commands").at(1).at("breaker"), "open");
+  EXPECT_EQ(to_json_value(stats()).at("breakers").at(1).at("state"), "open");
   expect_books_add_up();
 }
 
@@ -74,15 +74,15 @@ TEST_F(ShellBreakerTest, ItIsTriedAfterAWhileAndCalledAgainWhenItIsWell) {
   start({.size = 1, .breaker = {.open_for = 50ms, .crashes = 1}}, mixed());
   EXPECT_EQ(kind(crash()), ErrorKind::kWorkerLost);
   EXPECT_EQ(kind(crash()), ErrorKind::kUnavailable);
-  const auto half_open = [&] { return command("crash").breaker == BreakerState::kHalfOpen; };
+  const auto half_open = [&] { return command("crash").state == BreakerState::kHalfOpen; };
   ASSERT_TRUE(eventually(half_open));
   EXPECT_EQ(kind(crash()), ErrorKind::kWorkerLost) << "a trial call";
-  EXPECT_EQ(command("crash").breaker, BreakerState::kOpen);
+  EXPECT_EQ(command("crash").state, BreakerState::kOpen);
   EXPECT_EQ(command("crash").opened, 2u);
   deadly = false;
   ASSERT_TRUE(eventually(half_open));
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(crash());
-  EXPECT_EQ(command("crash").breaker, BreakerState::kClosed);
+  EXPECT_EQ(command("crash").state, BreakerState::kClosed);
   expect_books_add_up();
 }
 

@@ -5,6 +5,10 @@ test_packages=(libgtest-dev libgmock-dev python3-venv clang-tidy-14 clang-format
 peer_packages=(dpkg-dev elixir erlang-jiffy)  # what the tests and benchmarks set beside Lair
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 
+as_root() {
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
 # need_packages NAME...: installs those that dpkg does not know as installed.
 need_packages() {
   local missing=() package
@@ -12,14 +16,26 @@ need_packages() {
     [[ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" == "install ok installed" ]] || missing+=("$package")
   done
   ((${#missing[@]} == 0)) && return
-  local as_root=()
-  if [[ $(id -u) != 0 ]]; then
-    command -v sudo >/dev/null || die "missing packages and no sudo; as root: apt-get install ${missing[*]}"
-    as_root=(sudo)
-  fi
+  [[ $(id -u) == 0 ]] || command -v sudo >/dev/null ||
+    die "missing packages and no sudo; as root: apt-get install ${missing[*]}"
   # An explicit `|| return`: under `step`, set -e is off.
-  "${as_root[@]}" apt-get update -q || return
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+  as_root apt-get update -q || return
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+
+# promtool, in .venv. Unpacked from its package and not installed with it, which would start a server.
+need_promtool() {
+  [[ -x .venv/bin/promtool ]] && return
+  local folder
+  folder=$(mktemp -d) || return
+  (
+    cd "$folder"
+    apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; } || exit
+    dpkg -x prometheus_*.deb .
+  ) && install "$folder/usr/bin/promtool" .venv/bin/promtool
+  local status=$?
+  rm -rf "$folder"
+  return $status
 }
 
 # The tools of the Python side, in .venv, from the system's Python; again only when the list has changed.

@@ -166,7 +166,8 @@ PoolOptions pool_options(const WorkerArguments& arguments) {
     if (auto valid = validate(*options); !valid) options = std::move(valid).error();
   }
   if (!options) throw UsageError(options.error().message);
-  if (options->log_level != "off") {
+  // JSON lines are the library's own logger's: nothing stands before them.
+  if (options->log_level != "off" && options->log_format != "json") {
     options->logger =
         std::make_shared<spdlog::logger>("lair", std::make_shared<StderrSink>(arguments.verbose));
     options->logger->set_level(spdlog::level::from_str(options->log_level));

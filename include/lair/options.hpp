@@ -13,6 +13,7 @@
 #include <lair/deadline.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
+#include <lair/telemetry.hpp>
 #include <map>
 #include <memory>
 #include <optional>
@@ -139,6 +140,10 @@ struct PoolOptions {
   std::shared_ptr<spdlog::logger> logger = {};
   // "debug", "info", "warn", "error" or "off": what is logged when `logger` is null.
   std::string log_level = "info";
+  // "text", or "json": each line is a JSON object, and events have their fields (docs/telemetry.md).
+  std::string log_format = "text";
+  // Called with each event of the pool (docs/telemetry.md), on the thread that calls the logger. May be empty.
+  PoolEventCallback on_event = {};
 };
 
 // For one call. Absent: the pool's setting.

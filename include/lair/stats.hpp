@@ -3,10 +3,13 @@
 // Thread-safety: values.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <lair/deadline.hpp>
+#include <lair/duration_histogram.hpp>
 #include <lair/json.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -65,6 +68,23 @@ struct BreakerStats {
   Duration retry_after = {};   // until a call would be let through; zero: now
 };
 
+// How a call that was admitted ended.
+enum class CallOutcome : std::uint8_t {
+  kOk,       // a value
+  kError,    // a Python exception, or a request that the worker or the library refused
+  kTimeout,  // its deadline passed while a worker had it
+  kCrashed,  // its worker was lost, or broke the protocol
+  kShed,     // it ended before it reached a worker
+};
+inline constexpr std::size_t kCallOutcomes = 5;
+const char* to_string(CallOutcome outcome) noexcept;
+
+// The calls of one command that have ended. Durations are those of whole calls: wait and service.
+struct CommandStats {
+  std::string name = {};
+  std::array<DurationHistogram, kCallOutcomes> calls = {};  // by CallOutcome
+};
+
 struct PoolStats {
   std::string name = {};
   std::size_t size = 0;
@@ -92,7 +112,19 @@ struct PoolStats {
   std::uint64_t workers_started = 0;  // spawned
   std::uint64_t workers_ready = 0;    // of these, became ready
   std::uint64_t workers_exited = 0;
-  std::uint64_t log_lines_dropped = 0;
+  std::uint64_t log_lines_dropped = 0;  // lines and events that found the notifier's queue full
+  std::uint64_t events_dropped = 0;     // of these, events
+  std::uint64_t event_errors = 0;       // exceptions that `on_event` has thrown
+
+  // Likewise since the pool's start; docs/telemetry.md says what each means to whoever watches the pool.
+  std::vector<CommandStats> commands = {};  // the first 200 whose calls ended, then `other` for all the rest
+  DurationHistogram checkout_wait = {};     // of callers that got a worker, calls and leases
+  DurationHistogram worker_start = {};      // of workers that became ready
+  std::map<std::string, std::uint64_t> rejected = {};  // callers that got no worker, by reason
+  std::map<std::string, std::uint64_t> exits = {};     // workers that ended, or were never spawned, by reason
+  Duration busy_time = {};        // of all workers together: ÷ (time × size) is the utilisation
+  Duration exhausted_time = {};   // somebody waited, and no worker was idle
+  Duration below_size_time = {};  // fewer than `size` workers were ready; zero for lazy pools
 
   std::vector<WorkerStats> workers = {};    // one per slot
   std::vector<BreakerStats> breakers = {};  // those that have reached a worker

@@ -261,6 +261,9 @@ Result<void> check_values(const PoolOptions& options) {
   }
   if (auto ok = check_breaker(options.breaker); !ok) return ok;
   if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
+  if (options.log_format != "text" && options.log_format != "json") {
+    return refuse("log_format", in_quotes(options.log_format) + " is neither 'text' nor 'json'");
+  }
   return check_log_level(options.log_level);
 }
 

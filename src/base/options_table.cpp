@@ -176,6 +176,8 @@ constexpr std::array kTable = {
     row<&P::stderr_lines>("stderr_lines", "number", "lines", "lines of a worker's stderr kept for error messages"),
     OptionInfo{"logger", "spdlog::logger", "", "where logs and workers' output go", nullptr, nullptr},
     row<&P::log_level>("log_level", "text", "", "least severity that is logged"),
+    row<&P::log_format>("log_format", "text", "", "form of the log's lines: text or json"),
+    OptionInfo{"on_event", "PoolEventCallback", "", "called with each event of the pool", nullptr, nullptr},
     // clang-format on
 };
 

@@ -19,6 +19,13 @@ const char* to_string(BreakerState state) noexcept {
   return kNames[static_cast<std::size_t>(state)];
 }
 
+const char* to_string(CallOutcome outcome) noexcept {
+  static constexpr const char* kNames[] = {"ok", "error", "timeout", "crashed", "shed"};
+  static_assert(std::size(kNames) == kCallOutcomes);
+  LAIR_ASSERT(static_cast<std::size_t>(outcome) < kCallOutcomes);
+  return kNames[static_cast<std::size_t>(outcome)];
+}
+
 Json to_json_value(const PoolStats& stats) {
   Json slots = Json::object();
   for (std::size_t i = 0; i < kSlotStates; ++i) slots[to_string(static_cast<SlotState>(i))] = stats.slots[i];
@@ -51,6 +58,17 @@ Json to_json_value(const PoolStats& stats) {
                         {"refused", command.refused},
                         {"retry_after_seconds", seconds(command.retry_after)}});
   }
+  const auto summary = [&](const DurationHistogram& histogram) {
+    return Json{{"count", histogram.count}, {"sum_seconds", seconds(histogram.sum)}};
+  };
+  Json commands = Json::object();
+  for (const CommandStats& command : stats.commands) {
+    Json& outcomes = commands[command.name] = Json::object();
+    for (std::size_t i = 0; i < kCallOutcomes; ++i) {
+      if (command.calls[i].count > 0)
+        outcomes[to_string(static_cast<CallOutcome>(i))] = summary(command.calls[i]);
+    }
+  }
 
   return {{"name", stats.name},
           {"size", stats.size},
@@ -75,6 +93,16 @@ Json to_json_value(const PoolStats& stats) {
           {"workers_ready", stats.workers_ready},
           {"workers_exited", stats.workers_exited},
           {"log_lines_dropped", stats.log_lines_dropped},
+          {"events_dropped", stats.events_dropped},
+          {"event_errors", stats.event_errors},
+          {"commands", std::move(commands)},
+          {"checkout_wait", summary(stats.checkout_wait)},
+          {"worker_start", summary(stats.worker_start)},
+          {"rejected", stats.rejected},
+          {"exits", stats.exits},
+          {"busy_seconds", seconds(stats.busy_time)},
+          {"exhausted_seconds", seconds(stats.exhausted_time)},
+          {"below_size_seconds", seconds(stats.below_size_time)},
           {"workers", std::move(workers)},
           {"breakers", std::move(breakers)}};
 }

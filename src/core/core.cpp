@@ -2,6 +2,7 @@
 #include "core/core.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.hpp"
 
@@ -326,6 +327,7 @@ void Core::move(Row& row, WorkerState to, Reason reason) {
   --counts_[static_cast<std::size_t>(slot_state(from))];
   if (to != WorkerState::kDead) ++counts_[static_cast<std::size_t>(slot_state(to))];
   row.state = to;
+  const Duration took = now_ - std::exchange(row.since, now_);
 
   if (from == WorkerState::kIdle) {
     // Nearly always the top of the stack.
@@ -344,7 +346,7 @@ void Core::move(Row& row, WorkerState to, Reason reason) {
     --importing_;
   }
   if (is_up(from) && is_up(to)) return;  // the daily round
-  effects_->push(Moved{row.ref, from, to, reason});
+  effects_->push(Moved{row.ref, from, to, reason, took});
   ready_changed_ = true;
 }
 

@@ -82,6 +82,7 @@ class Core {
   struct Row {
     WorkerRef ref;
     WorkerState state = WorkerState::kStarting;
+    TimePoint since{};  // in that state
     Revision revision = 0;
     std::uint32_t permits = 1;
     std::uint32_t taken = 0;  // permits held

@@ -227,6 +227,7 @@ bool Core::start(Slot& slot) {
   slot.row.emplace(Row{});
   slot.row->ref = {static_cast<std::uint32_t>(&slot - slots_.data()), slot.generation};
   slot.row->revision = revision_;
+  slot.row->since = now_;
   ++importing_;
   effects_->push(Spawn{slot.row->ref, revision_});
   return true;

@@ -50,6 +50,7 @@ struct Moved {  // for logs; not sent for idle ↔ busy and idle ↔ checking
   WorkerState from;
   WorkerState to;
   Reason reason;
+  Duration took{};  // how long it was in `from`
 };
 struct Rearm {};         // next_timer() may have come nearer
 struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed

@@ -283,21 +283,23 @@ Shell::Try Shell::try_once(const Prepared& call, Wanted& wanted, const Retries& 
     return retries.later ||
            (!result && retries.most > 0 && core::retry_can_mend(result.error(), retries.idempotent));
   };
+  const auto ended = [&](Ending ending) { return EndedCall{wanted.command, call.started, ending}; };
   for (int dispatch = 1;; ++dispatch) {
     Result<Hold> hold = take(wanted);
     if (!hold) {
       Result<Json> refused = std::move(hold).error();
       if (refused.error().kind == ErrorKind::kUnknownCommand) return {.result = std::move(refused)};
       if (left_open(refused)) return {.result = std::move(refused), .open = Ending::kShed};
+      const TimePoint now = SteadyClock::now();
       const std::lock_guard lock(mutex_);
-      close_books(Ending::kShed);
+      close_books(ended(Ending::kShed), now);
       return {.result = std::move(refused)};
     }
     wanted.admitted = true;
     Noted noted{.pass = *wanted.pass, .command = wanted.command};
     if (call.deadline.passed()) {  // nothing starts after its deadline
       const auto open = retries.later ? std::optional(Ending::kShed) : std::nullopt;
-      give_back(*hold, {}, open ? std::nullopt : std::optional(Ending::kShed), noted);
+      give_back(*hold, {}, open ? std::nullopt : std::optional(ended(Ending::kShed)), noted);
       const std::lock_guard lock(mutex_);
       return {.result = queue_wait_ended(true, SteadyClock::now() - call.started), .open = open};
     }
@@ -307,7 +309,7 @@ Shell::Try Shell::try_once(const Prepared& call, Wanted& wanted, const Retries& 
     const auto open = left_open(outcome.result) ? std::optional(outcome.ending) : std::nullopt;
     noted.outcome = outcome_of(outcome);
     const bool crash = noted.outcome == core::TryOutcome::kCrash;
-    give_back(*hold, outcome.verdict, again || open ? std::nullopt : std::optional(outcome.ending),
+    give_back(*hold, outcome.verdict, again || open ? std::nullopt : std::optional(ended(outcome.ending)),
               crash ? std::nullopt : std::optional(noted));
     if (again) {
       wanted.since = call.started;
@@ -343,18 +345,19 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
   if (!prepared) return std::move(prepared).error();
   core::Breakers::Pass pass;
   Noted noted{.pass = pass, .command = command};
+  const auto ended = [&](Ending ending) { return EndedCall{command, prepared->started, ending}; };
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     ++counters_.admitted;
     retry_budget_.call();
     if (prepared->deadline.passed()) {  // nothing starts after its deadline
-      close_books(Ending::kShed);
+      close_books(ended(Ending::kShed), prepared->started);
       return error_of(ErrorKind::kDeadlineExceeded, Delivery::kNotSent,
                       quoted(command) + ": its deadline passed before it was sent");
     }
     if (auto refusal = refused_on_dispatch(pass, command)) {
-      close_books(Ending::kShed);
+      close_books(ended(Ending::kShed), prepared->started);
       return *std::move(refusal);
     }
     wake = watch_call(*hold.record, prepared->deadline);
@@ -368,7 +371,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
   if (outcome.verdict.clean) {
     std::unique_lock lock(mutex_);
     if (call_ended(*hold.record)) {
-      close_books(outcome.ending);
+      close_books(ended(outcome.ending), hold.record->rests_since);
       std::string news = note(noted, hold.record->rests_since);
       lock.unlock();
       if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
@@ -378,7 +381,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
     outcome.verdict = {.clean = false, .reason = Reason::kTimeout, .completed = outcome.verdict.completed};
   }
   outcome.verdict.completed += hold.completed;
-  give_back(hold, outcome.verdict, outcome.ending, crash ? std::nullopt : std::optional(noted));
+  give_back(hold, outcome.verdict, ended(outcome.ending), crash ? std::nullopt : std::optional(noted));
   hold.epoch = 0;
   if (outcome.result) return std::move(outcome.result);  // it came in the very moment of its deadline
   Error error = std::move(outcome.result).error();

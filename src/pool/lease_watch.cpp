@@ -1,5 +1,7 @@
 #include "pool/lease_watch.hpp"
 
+#include <utility>
+
 #include "base/duration.hpp"
 
 namespace lair::pool {
@@ -15,8 +17,8 @@ LeaseWatch::Ticket LeaseWatch::taken(const WorkerIdentity& worker, const char* f
   return last_ticket_;
 }
 
-std::vector<std::string> LeaseWatch::overdue(TimePoint now) {
-  std::vector<std::string> lines;
+std::vector<LeaseWatch::Overdue> LeaseWatch::overdue(TimePoint now) {
+  std::vector<Overdue> found;
   look_at_ = TimePoint::max();
   for (auto& [ticket, lease] : held_) {
     if (lease.reported) continue;
@@ -26,13 +28,15 @@ std::vector<std::string> LeaseWatch::overdue(TimePoint now) {
       break;  // all that follow were taken later
     }
     lease.reported = true;
-    lines.push_back("[" + pool_ + "] the lease on worker " + std::to_string(lease.worker.slot) + '.' +
-                    std::to_string(lease.worker.generation) + " (pid " + std::to_string(lease.worker.pid) +
-                    ") that was taken at " + lease.file + ':' + std::to_string(lease.line) +
-                    " has been held for " + base::format_duration(now - lease.since) +
-                    " (lease_warning). Nobody else can use its worker until it is released.");
+    const Duration held = now - lease.since;
+    std::string text = "[" + pool_ + "] the lease on worker " + std::to_string(lease.worker.slot) + '.' +
+                       std::to_string(lease.worker.generation) + " (pid " + std::to_string(lease.worker.pid) +
+                       ") that was taken at " + lease.file + ':' + std::to_string(lease.line) +
+                       " has been held for " + base::format_duration(held) +
+                       " (lease_warning). Nobody else can use its worker until it is released.";
+    found.push_back({.worker = lease.worker, .held = held, .text = std::move(text)});
   }
-  return lines;
+  return found;
 }
 
 }  // namespace lair::pool

@@ -27,8 +27,13 @@ class LeaseWatch {
 
   // When `overdue` is next to be asked; TimePoint::max() if never.
   TimePoint next_look() const { return look_at_; }
-  // One line for each lease that has become overdue since the last look.
-  std::vector<std::string> overdue(TimePoint now);
+  struct Overdue {
+    WorkerIdentity worker;
+    Duration held;
+    std::string text;  // the whole story, on one line
+  };
+  // The leases that have become overdue since the last look.
+  std::vector<Overdue> overdue(TimePoint now);
 
  private:
   struct Held {

@@ -90,6 +90,7 @@ Error Shell::breaker_open(std::string_view command, const core::Breakers::Refusa
 }
 
 Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
+  ledger_.rejected(call_deadline ? Rejection::kDeadline : Rejection::kCheckoutTimeout);
   Error error{.delivery = Delivery::kNotSent};
   const bool none_up = core_.ready_count() == 0;
   const std::string after = " after " + base::format_duration(waited);

@@ -37,11 +37,13 @@ constexpr Duration kReportMargin = std::chrono::milliseconds(500);
 
 Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
     : options_(std::move(options)),
-      notifier_(options_.logger ? options_.logger : default_logger(options_.log_level)),
+      notifier_(options_.logger ? options_.logger : default_logger(options_.log_level, logs_json()),
+                {.pool = options_.name, .json = logs_json(), .on_event = options_.on_event}),
       core_(core_config(options_)),
       breakers_(options_.breaker),
       records_(options_.size + options_.overflow),
       leases_(options_.name, options_.lease_warning),
+      alerts_(options_.size),
       supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
   thread_ = std::thread([this] { supervisor_->run(); });
   (void)step(core::Begin{});
@@ -65,15 +67,17 @@ Outcome Shell::step(const core::Event& event) {
   {
     const std::lock_guard lock(mutex_);
     effects_.clear();
-    outcome = core_.step(event, SteadyClock::now(), effects_);
+    const TimePoint now = SteadyClock::now();
+    outcome = core_.step(event, now, effects_);
     LAIR_ASSERT(outcome != Outcome::kIllegal);
-    sort(effects_, outbox);
+    sort(effects_, now, outbox);
   }
   deliver(outbox);
   return outcome;
 }
 
-std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, Outbox& outbox, core::Token own) {
+std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, TimePoint now, Outbox& outbox,
+                                          core::Token own) {
   std::optional<Parker::Notice> mine;
   const auto notify = [&](core::Token token, const Parker::Notice& notice) {
     if (token == own && own != 0) {
@@ -93,18 +97,39 @@ std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, Outbox& 
             [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
             [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
             [&](const core::ReadyChanged&) { outbox.ready_changed = true; },
-            [&](const auto&) {
+            [&](const auto& other) {
+              if constexpr (std::is_same_v<decltype(other), const core::Moved&>) {
+                const bool ended = other.to == core::WorkerState::kDead;
+                if (ended && ledger_.worker_ended(other.reason)) watch(AlertKind::kRestartStorm, now);
+              }
               inbox_.push_back(effects[i]);
               outbox.wake_supervisor = true;
             },
         },
         effects[i]);
   }
+  outbox.wake_supervisor |= take_stock(now);
 #ifdef LAIR_CHECK_INVARIANTS
   const std::string broken = core_.broken_invariant();
   if (!broken.empty()) base::assertion_failed("no invariant is broken", __FILE__, __LINE__, broken.c_str());
 #endif
   return mine;
+}
+
+bool Shell::take_stock(TimePoint now) {
+  const bool wants_all = !options_.lazy && !core_.shutting_down();
+  const Ledger::Standing standing{.busy = core_.count(SlotState::kBusy),
+                                  .exhausted = core_.waiters() > 0 && core_.count(SlotState::kIdle) == 0,
+                                  .short_of_workers = wants_all && core_.ready_count() < options_.size};
+  ledger_.stands(standing, now);
+  bool nearer = false;
+  if (standing.exhausted) nearer |= watch(AlertKind::kExhausted, now);
+  if (standing.short_of_workers) nearer |= watch(AlertKind::kBelowSize, now);
+  return nearer;
+}
+
+bool Shell::watch(AlertKind kind, TimePoint now) {
+  return !alerts_.watches(kind) && alerts_.begins(kind, ledger_.troubles(now), now);
 }
 
 void Shell::deliver(const Outbox& outbox) {
@@ -148,6 +173,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   const std::uint32_t index = borrow_parker();
   const core::Token token = core::Token{++next_token_} << 32 | index;
   Parker& parker = parkers_[index];
+  TimePoint now;  // of the last step
 
   // Ends the wait, still or again under the mutex.
   const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
@@ -157,12 +183,14 @@ Result<Hold> Shell::take(const Wanted& wanted) {
         if (auto refusal = refused_on_dispatch(*wanted.pass, wanted.command)) {
           effects_.clear();
           const core::Checkin unused{.worker = notice.grant->record->ref, .epoch = notice.grant->epoch};
-          const Outcome outcome = core_.step(unused, SteadyClock::now(), effects_);
+          now = SteadyClock::now();
+          const Outcome outcome = core_.step(unused, now, effects_);
           LAIR_ASSERT(outcome == Outcome::kDone);
-          sort(effects_, outbox);
+          sort(effects_, now, outbox);
           return *std::move(refusal);
         }
       }
+      ledger_.got_worker(now - came);
       // A lease's calls come later, each with a deadline of its own.
       if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline);
       return *notice.grant;
@@ -170,13 +198,15 @@ Result<Hold> Shell::take(const Wanted& wanted) {
     if (notice.refusal->why == core::RefuseReason::kExpired) {
       return queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
     }
+    ledger_.rejected(rejection_of(notice.refusal->why));
     return refused(*notice.refusal);
   };
   const auto step_own = [&](const core::Event& event) {
     effects_.clear();
-    const Outcome outcome = core_.step(event, SteadyClock::now(), effects_);
+    now = SteadyClock::now();
+    const Outcome outcome = core_.step(event, now, effects_);
     LAIR_ASSERT(outcome != Outcome::kIllegal);
-    return sort(effects_, outbox, token);
+    return sort(effects_, now, outbox, token);
   };
   const auto leave = [&] {
     lock.unlock();
@@ -206,6 +236,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
     Parker::Notice notice = parker.wait(until.when());
     lock.lock();
     if (notice.final()) {
+      now = SteadyClock::now();
       Result<Hold> hold = settle(notice);
       leave();
       return hold;
@@ -213,8 +244,9 @@ Result<Hold> Shell::take(const Wanted& wanted) {
     claim = notice.woken;
     if (!claim && until.passed()) {
       effects_.clear();
-      const Outcome outcome = core_.step(core::Abandon{token}, SteadyClock::now(), effects_);
-      sort(effects_, outbox, token);
+      now = SteadyClock::now();
+      const Outcome outcome = core_.step(core::Abandon{token}, now, effects_);
+      sort(effects_, now, outbox, token);
       if (outcome == Outcome::kDone) {
         free_parkers_.push_back(index);
         Error error = queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
@@ -232,7 +264,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   }
 }
 
-void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending,
+void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall> ended,
                       std::optional<Noted> noted) {
   Outbox outbox;
   std::string news;
@@ -251,8 +283,8 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> e
                                                      .completed = verdict.completed},
                                        now, effects_);
     LAIR_ASSERT(outcome == Outcome::kDone);
-    sort(effects_, outbox);
-    if (ending) close_books(*ending);
+    sort(effects_, now, outbox);
+    if (ended) close_books(*ended, now);
     if (noted) news = note(*noted, now);
   }
   deliver(outbox);
@@ -261,8 +293,9 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<Ending> e
 
 // --- Books, views ----------------------------------------------------------------------------------
 
-void Shell::close_books(Ending ending) {
-  switch (ending) {
+void Shell::close_books(const EndedCall& ended, TimePoint now) {
+  ledger_.call_ended(ended.command, ended.ending, now - ended.began);
+  switch (ended.ending) {
     case Ending::kOk:
       ++counters_.ok;
       break;
@@ -366,10 +399,12 @@ PoolStats Shell::stats() const {
   for (std::size_t i = 0; i < kSlotStates; ++i) stats.slots[i] = core_.count(static_cast<SlotState>(i));
   stats.waiters = core_.waiters();
   stats.leases = leases_.held();
-  if (stats.waiters > 0) stats.oldest_wait = SteadyClock::now() - core_.oldest_waiter_since();
+  const TimePoint now = SteadyClock::now();
+  if (stats.waiters > 0) stats.oldest_wait = now - core_.oldest_waiter_since();
+  ledger_.fill(stats, now);
   stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
-  stats.log_lines_dropped = notifier_.dropped();
-  stats.breakers = breakers_.stats(SteadyClock::now());
+  notifier_.fill(stats);
+  stats.breakers = breakers_.stats(now);
   stats.workers.reserve(core_.slots());
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {
     const auto view = core_.slot(i);

@@ -25,7 +25,9 @@
 #include "core/retry.hpp"
 #include "os/event_fd.hpp"
 #include "os/fork_sentinel.hpp"
+#include "pool/alerts.hpp"
 #include "pool/lease_watch.hpp"
+#include "pool/ledger.hpp"
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
@@ -36,7 +38,13 @@ namespace lair::pool {
 class Supervisor;
 
 // How a call ended, for the books: each call is admitted once and ends as exactly one of these.
-enum class Ending : std::uint8_t { kOk, kError, kTimeout, kCrashed, kShed };
+using Ending = CallOutcome;
+// What is booked of it.
+struct EndedCall {
+  std::string_view command;
+  TimePoint began;
+  Ending ending;
+};
 
 // What the holder says about the worker when it gives it back.
 struct Verdict {
@@ -92,7 +100,7 @@ class Shell {
   Result<Hold> take(const Wanted& wanted);
   // For a lease: a whole worker, and one that is not known to be finished.
   Result<Hold> take_lease(Deadline deadline);
-  void give_back(const Hold& hold, Verdict verdict, std::optional<Ending> ending = {},
+  void give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall> ended = {},
                  std::optional<Noted> noted = {});
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
@@ -117,6 +125,12 @@ class Shell {
   core::Outcome step(const core::Event& event);
 
   void log(base::LogLevel level, std::string text) noexcept { notifier_.post(level, std::move(text)); }
+  // The same, with an event of this pool, whose name and time are set here.
+  void tell(base::LogLevel level, std::string text, PoolEvent event) {
+    event.pool = options_.name;
+    event.at = std::chrono::system_clock::now();
+    notifier_.post(level, std::move(text), std::move(event));
+  }
 
  private:
   friend class Supervisor;
@@ -133,8 +147,12 @@ class Shell {
     bool ready_changed = false;
   };
   // Under the mutex: sorts a step's effects. Grants and refusals of `own` are returned instead of posted.
-  std::optional<Parker::Notice> sort(const core::Effects& effects, Outbox& outbox, core::Token own = 0);
+  std::optional<Parker::Notice> sort(const core::Effects& effects, TimePoint now, Outbox& outbox,
+                                     core::Token own = 0);
   void deliver(const Outbox& outbox);
+  // Under the mutex, after each step. True: the supervisor sleeps for too long and must be woken.
+  bool take_stock(TimePoint now);
+  bool watch(AlertKind kind, TimePoint now);  // likewise, when what the alert is about begins
 
   // One call is one try, or several: tries.cpp.
   struct Retries {
@@ -157,9 +175,10 @@ class Shell {
   void note_crash(Noted noted, const Error& error);  // once its end is described
   Error breaker_open(std::string_view command, const core::Breakers::Refusal& why) const;
 
+  bool logs_json() const { return options_.log_format == "json"; }
   std::uint32_t borrow_parker();
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
-  void close_books(Ending ending);                              // under the mutex
+  void close_books(const EndedCall& ended, TimePoint now);      // under the mutex
   Error refused(const core::Refuse& refusal) const;             // under the mutex
   std::string situation() const;                                // under the mutex
   Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
@@ -192,11 +211,13 @@ class Shell {
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
   LeaseWatch leases_;
+  Alerts alerts_;
   TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
-  PoolStats counters_;                          // the counting fields only
-  bool stopped_ = false;                        // the supervisor has ended
-  std::condition_variable ready_changed_;       // with mutex_: workers became ready, or never will
-  std::condition_variable exited_;              // with mutex_: a worker was reaped
+  PoolStats counters_;                          // the counting fields only, but for those of the ledger
+  Ledger ledger_;
+  bool stopped_ = false;                   // the supervisor has ended
+  std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
+  std::condition_variable exited_;         // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;
 
   // --- The supervisor's own ------------------------------------------------------------------------

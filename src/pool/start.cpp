@@ -163,6 +163,8 @@ void Supervisor::ready(Ward& ward) {
     record.start = ward.took;
     if (!shell_.core_.failed()) shell_.last_start_error_.reset();
     ++shell_.counters_.workers_ready;
+    const StartTimes& took = ward.took;
+    shell_.ledger_.worker_ready(took.environment + took.spawn + took.handshake + took.warm_up);
   }
   (void)shell_.step(core::Ready{.worker = record.ref, .permits = record.announcement->concurrency});
 }
@@ -189,7 +191,11 @@ void Supervisor::fail_start(Ward& ward, Error error, bool permanent, bool has_pr
   if (error.worker) error.worker->stderr_tail = ward.record->stderr_tail.text();
   error.message = "worker " + std::to_string(ref.slot) + '.' + std::to_string(ref.generation) +
                   " failed to start at stage " + error.stage + ": " + error.message;
-  shell_.log(LogLevel::kWarn, "[" + shell_.options_.name + "] " + error.message);
+  shell_.tell(LogLevel::kWarn, "[" + shell_.options_.name + "] " + error.message,
+              {.kind = PoolEventKind::kStartFailed,
+               .worker = PoolEvent::Worker{ref.slot, ref.generation},
+               .stage = error.stage,
+               .message = error.message});
   {
     const std::lock_guard lock(shell_.mutex_);
     shell_.last_start_error_ = std::move(error);

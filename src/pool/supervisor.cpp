@@ -144,7 +144,13 @@ void Supervisor::carry_out(const core::Effect& effect) {
                    const Ward* ward = find(e.worker);
                    if (news && ward != nullptr && ward->record->exit)
                      text += ": " + ward->record->exit->describe();
-                   shell_.log(news ? LogLevel::kWarn : LogLevel::kDebug, std::move(text));
+                   shell_.tell(news ? LogLevel::kWarn : LogLevel::kDebug, std::move(text),
+                               {.kind = PoolEventKind::kWorkerMoved,
+                                .worker = PoolEvent::Worker{e.worker.slot, e.worker.generation},
+                                .from = to_string(e.from),
+                                .to = to_string(e.to),
+                                .took = e.took,
+                                .reason = e.reason == core::Reason::kNone ? "" : to_string(e.reason)});
                  },
                  [&](const core::Drained&) { drained_ = true; },
                  [&](const core::Rearm&) {
@@ -169,6 +175,13 @@ void Supervisor::spawn(core::WorkerRef ref) {
     ++shell_.counters_.workers_started;
   }
   Ward& placed = *(wards_[key_of(ref)] = std::move(ward));
+  shell_.tell(LogLevel::kDebug,
+              "[" + shell_.options_.name + " " + std::to_string(ref.slot) + "." +
+                  std::to_string(ref.generation) + "] starting",
+              {.kind = PoolEventKind::kWorkerMoved,
+               .worker = PoolEvent::Worker{ref.slot, ref.generation},
+               .from = "none",
+               .to = to_string(core::WorkerState::kStarting)});
   if (!environment_known_) {
     waiting_for_environment_.push_back(ref);
     if (waiting_for_environment_.size() == 1) prepare_environment();

@@ -95,6 +95,7 @@ class Supervisor {
   void on_timers(TimePoint now);
   void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
+  void report_alerts(TimePoint now);
 
   // --- Starting ------------------------------------------------------------------------------------
   void prepare_environment();
@@ -133,6 +134,7 @@ class Supervisor {
   TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();  // likewise
   TimePoint calls_due_ = TimePoint::max();   // likewise
+  TimePoint alerts_due_ = TimePoint::max();  // likewise
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

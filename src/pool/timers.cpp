@@ -15,8 +15,9 @@ TimePoint Supervisor::next_wake() {
     core_timer_ = shell_.core_.next_timer(SteadyClock::now());
     leases_due_ = shell_.leases_.next_look();
     calls_due_ = shell_.next_call_due_;
+    alerts_due_ = shell_.alerts_.next_look();
   }
-  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_});
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -29,6 +30,7 @@ void Supervisor::on_timers(TimePoint now) {
   interrupt_overdue_calls(now);
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
   report_leases(now);
+  report_alerts(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;
     ward->kill_at = TimePoint::max();
@@ -73,13 +75,36 @@ void Supervisor::interrupt_overdue_calls(TimePoint now) {
 
 void Supervisor::report_leases(TimePoint now) {
   if (leases_due_ > now) return;
-  std::vector<std::string> lines;
+  std::vector<LeaseWatch::Overdue> overdue;
   {
     const std::lock_guard lock(shell_.mutex_);
-    lines = shell_.leases_.overdue(now);
-    shell_.counters_.leases_leaked += lines.size();
+    overdue = shell_.leases_.overdue(now);
+    shell_.counters_.leases_leaked += overdue.size();
   }
-  for (std::string& line : lines) shell_.log(base::LogLevel::kWarn, std::move(line));
+  for (const LeaseWatch::Overdue& lease : overdue) {
+    shell_.tell(base::LogLevel::kWarn, lease.text,
+                {.kind = PoolEventKind::kLeaseLeaked,
+                 .worker = PoolEvent::Worker{lease.worker.slot, lease.worker.generation},
+                 .took = lease.held,
+                 .message = lease.text});
+  }
+}
+
+void Supervisor::report_alerts(TimePoint now) {
+  if (alerts_due_ > now) return;
+  std::vector<Alerts::Change> changes;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    changes = shell_.alerts_.look(shell_.ledger_.troubles(now), now);
+  }
+  for (Alerts::Change& change : changes) {
+    shell_.tell(base::LogLevel::kWarn,
+                "[" + shell_.options_.name + "] alert " + to_string(change.kind) +
+                    (change.raised ? ": " : " is over: ") + change.message,
+                {.kind = change.raised ? PoolEventKind::kAlertRaised : PoolEventKind::kAlertCleared,
+                 .reason = to_string(change.kind),
+                 .message = std::move(change.message)});
+  }
 }
 
 }  // namespace lair::pool

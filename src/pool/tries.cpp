@@ -14,6 +14,7 @@ std::optional<Error> Shell::refused_before_wait(const Wanted& wanted) {
   if (breakers_.closed(*wanted.pass)) return std::nullopt;
   const auto refusal = breakers_.look(*wanted.pass, SteadyClock::now());
   if (!refusal) return std::nullopt;
+  ledger_.rejected(Rejection::kBreakerOpen);
   return breaker_open(wanted.command, *refusal);
 }
 
@@ -23,6 +24,7 @@ std::optional<Error> Shell::refused_on_dispatch(core::Breakers::Pass& pass, std:
   if (breakers_.closed(pass)) return std::nullopt;
   const auto refusal = breakers_.enter(pass, SteadyClock::now());
   if (!refusal) return std::nullopt;
+  ledger_.rejected(Rejection::kBreakerOpen);
   return breaker_open(command, *refusal);
 }
 
@@ -84,7 +86,8 @@ Result<Json> Shell::try_again(const Prepared& call, Wanted& wanted, Retries retr
         // `shed` is for calls that no try of which has reached a worker.
         const bool late = error.kind == ErrorKind::kDeadlineExceeded;
         const Ending lost = late ? Ending::kTimeout : Ending::kCrashed;
-        close_books(failed.open == Ending::kShed && reached ? lost : *failed.open);
+        const Ending ending = failed.open == Ending::kShed && reached ? lost : *failed.open;
+        close_books({wanted.command, call.started, ending}, SteadyClock::now());
         lock.unlock();
         if (failures > 1) error.message += " (This was try " + std::to_string(failures) + ".)";
         if (may_have_run && error.delivery == Delivery::kNotSent) {
@@ -100,7 +103,7 @@ Result<Json> Shell::try_again(const Prepared& call, Wanted& wanted, Retries retr
     failed = try_once(call, wanted, retries);
     if (failed.result) {
       const std::lock_guard lock(mutex_);
-      close_books(*failed.open);
+      close_books({wanted.command, call.started, *failed.open}, SteadyClock::now());
       ++counters_.retried_ok;
       return std::move(failed.result);
     }

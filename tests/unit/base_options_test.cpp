@@ -137,6 +137,7 @@ const Refusal kRefusals[] = {
     {"max_frame", "between 65536 and 1073741824", [](auto& o) { o.max_frame = (1u << 30) + 1; }},
     {"stderr_lines", "between 0 and 10000", [](auto& o) { o.stderr_lines = 10'001; }},
     {"log_level", "(did you mean 'debug'?)", [](auto& o) { o.log_level = "debgu"; }},
+    {"log_format", "neither 'text' nor 'json'", [](auto& o) { o.log_format = "xml"; }},
 };
 
 TEST(Validate, RefusesEachBadValueByName) {
@@ -194,8 +195,8 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   std::set<std::string_view> untested(base::option_names().begin(), base::option_names().end());
   for (const Refusal& refusal : kRefusals) untested.erase(refusal.setting);
   // Any value of these is sensible.
-  EXPECT_EQ(untested,
-            (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "breaker_enabled", "logger"}));
+  EXPECT_EQ(untested, (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "breaker_enabled",
+                                                  "logger", "on_event"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn",
+    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
     "breaker_crash_window": "5min", "retries": 4})"));
@@ -247,6 +248,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->breaker.crashes, 5u);
   EXPECT_EQ(options->breaker.crash_window, 5min);
   EXPECT_EQ(options->retries, 4u);
+  EXPECT_EQ(options->log_format, "json");
   EXPECT_TRUE(validate(*options));
 }
 

@@ -289,5 +289,37 @@ TEST(CoreTransitions, ASecondBeginIsIllegal) {
   EXPECT_EQ(driver.step(Begin{}), Outcome::kIllegal);
 }
 
+// --- What is told of a transition ---------------------------------------------------------------------
+
+TEST(Moved, SaysHowLongTheWorkerWasInItsStateCallsIncluded) {
+  Core core(CoreConfig{.size = 1});
+  TimePoint now = TimePoint{} + 1000s;
+  Effects effects;
+  const auto step = [&](const Event& event) {
+    effects.clear();
+    EXPECT_EQ(core.step(event, now, effects), Outcome::kDone);
+  };
+  const auto took = [&]() -> Duration {
+    for (std::size_t i = 0; i < effects.size(); ++i) {
+      if (const auto* moved = std::get_if<Moved>(&effects[i])) return moved->took;
+    }
+    ADD_FAILURE() << "nothing has moved";
+    return {};
+  };
+  const WorkerRef worker{.slot = 0, .generation = 1};
+  step(Begin{});
+  now += 3s;
+  step(Ready{.worker = worker});
+  EXPECT_EQ(took(), Duration(3s));
+  now += 5s;
+  step(Checkout{.token = 1});  // idle ⇄ busy isn't told, but ends a state
+  now += 2s;
+  step(Condemn{.worker = worker, .reason = Reason::kCrash});
+  EXPECT_EQ(took(), Duration(2s));
+  now += 1s;
+  step(Exited{worker});
+  EXPECT_EQ(took(), Duration(1s));
+}
+
 }  // namespace
 }  // namespace lair::test

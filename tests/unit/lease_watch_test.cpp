@@ -24,7 +24,9 @@ TEST_F(LeaseWatchTest, AnOverdueLeaseIsReportedOnceWithItsPlace) {
   EXPECT_TRUE(watch.overdue(kStart + 9s).empty());
   const auto lines = watch.overdue(kStart + 10s);
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_EQ(lines[0],
+  EXPECT_EQ(lines[0].held, Duration(10s));
+  EXPECT_EQ(lines[0].worker.generation, 2u);
+  EXPECT_EQ(lines[0].text,
             "[text] the lease on worker 1.2 (pid 33) that was taken at main.cpp:7 has been held for 10 s "
             "(lease_warning). Nobody else can use its worker until it is released.");
   EXPECT_TRUE(watch.overdue(kStart + 20s).empty());

@@ -88,7 +88,8 @@ def test_errors_are_counted_by_kind_and_not_timed(lair, module):
     )
     kept_on = bench(lair, "-q", "--calls", 40, "-m", path, "--command", "f")["errors"]
     assert kept_on["worker_lost"]["count"] == 3 and kept_on["unavailable"]["count"] == 10, "quarantined"
-    measured = bench(lair, "-q", "--calls", 40, "--set", "breaker_enabled=false", "-m", path, "--command", "f")
+    without = ["--set", "breaker_enabled=false"]
+    measured = bench(lair, "-q", "--calls", 40, *without, "-m", path, "--command", "f")
     errors = measured["errors"]
     assert {kind: each["count"] for kind, each in errors.items()} == {"remote": 12, "worker_lost": 4}
     assert measured["calls"] == 40 - 12 - 4

@@ -64,6 +64,7 @@ TEST_F(Health, APoolWhoseModuleDoesNotImportSaysSo) {
 TEST_F(Health, IdleWorkersAreAskedNowAndThen) {
   auto options = options_for("plain", 2);
   options.health_interval = 50ms;
+  options.health_timeout = 20s;  // a machine that is busy makes nobody unwell
   Pool pool(std::move(options));
   pool.wait_ready();
   const auto both_checked = [&] {
@@ -154,7 +155,7 @@ TEST_F(Health, AStoppedIdleWorkerIsReplacedAndItsReasonIsLogged) {
   Pool pool(std::move(options));
   pool.wait_ready();
   ASSERT_EQ(::kill(pool.stats().workers[0].pid, SIGSTOP), 0);
-  EXPECT_TRUE(eventually([&] { return pool.stats().workers[0].generation == 2; }));
+  EXPECT_TRUE(eventually([&] { return pool.stats().workers[0].generation >= 2; }));
   EXPECT_EQ(pool.call<int>("add", 1, 1), 2);
   pool.shutdown();
   EXPECT_TRUE(lines.contain("did not answer its check within health_timeout = 200 ms")) << lines.text();
@@ -164,6 +165,7 @@ TEST_F(Health, AStoppedIdleWorkerIsReplacedAndItsReasonIsLogged) {
 TEST_F(Health, AWorkerThatBabblesWhileItIsIdleIsFoundByItsCheck) {
   auto options = options_for(script_worker("stray_bytes.py"), 1);
   options.health_interval = 50ms;
+  options.health_timeout = 20s;
   const test::Lines lines(options);
   Pool pool(std::move(options));
   pool.wait_ready();

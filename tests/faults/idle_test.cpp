@@ -30,10 +30,12 @@ TEST_F(Idle, R01_AnIdleWorkerIsKilled) {
       const PoolStats stats = pool.stats();
       return stats.workers[victim.slot].generation > victim.generation && stats.ready() == 4;
     };
-    while (!replaced() && now() - killed < 20s) {
-      EXPECT_TRUE(pool.try_call("add", 1, 1));
-      std::this_thread::sleep_for(1ms);
-    }
+    EXPECT_TRUE(eventually(
+        [&] {
+          EXPECT_TRUE(pool.try_call("add", 1, 1));
+          return replaced();
+        },
+        20s));
     const Duration start = start_of(pool.stats().workers.at(victim.slot));
     took("whole again, after one start", now() - killed - start, 200ms, true);
   }
@@ -76,10 +78,12 @@ TEST_F(Idle, R04_AnIdleWorkerIsStopped) {
   std::vector<std::thread> callers;
   for (int t = 0; t < 4; ++t) {
     callers.emplace_back([&] {
-      for (const TimePoint end = now() + 3s; now() < end;) {
-        (void)pool.try_call({.timeout = 1s}, "add", 1, 1);
-        std::this_thread::sleep_for(1ms);
-      }
+      (void)eventually(
+          [&] {
+            (void)pool.try_call({.timeout = 1s}, "add", 1, 1);
+            return false;
+          },
+          3s);
     });
   }
   for (std::thread& caller : callers) caller.join();

@@ -4,14 +4,13 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <map>
-#include <random>
 #include <set>
 #include <string>
 
 #include "base/overloaded.hpp"
 #include "core/core.hpp"
+#include "support/schedule.hpp"
 
 namespace lair::test {
 
@@ -19,26 +18,10 @@ using namespace core;
 using namespace std::chrono_literals;
 using base::Overloaded;
 
-struct Flavour {
-  bool leases = false;
-  bool pins = false;
-  std::uint32_t permits = 1;
-};
-
-// How often each kind of trouble came, so that none can vanish from the schedules without a word.
-struct Troubles {
-  std::uint64_t deaths = 0;          // of workers that nobody had given up
-  std::uint64_t delays = 0;          // calls that took seconds, and timers that were served late
-  std::uint64_t cancels = 0;         // callers that went away while they waited
-  std::uint64_t clock_jumps = 0;     // as after a suspend: much is due at once
-  std::uint64_t spawn_failures = 0;  // no process, for the system refused
-  std::uint64_t missed_checks = 0;   // by idle workers that hang
-};
-
-class Simulation {
+class Simulation : private Schedule {
  public:
   Simulation(std::uint64_t seed, Flavour flavour)
-      : random_(seed), flavour_(flavour), config_(some_config(seed)), core_(config_) {}
+      : Schedule(seed), flavour_(flavour), config_(some_config(seed)), core_(config_) {}
 
   // What went wrong; empty if nothing did.
   std::string run() {
@@ -101,16 +84,7 @@ class Simulation {
     return config;
   }
 
-  // --- Chance and time -----------------------------------------------------------------------------
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + random_() % (high - low + 1); }
-  bool chance(unsigned percent) { return random_() % 100 < percent; }
-  bool stormy() const { return now_ < storm_end_; }
-  Duration soon(unsigned most_ms) {
-    return Duration(static_cast<Duration::rep>(random_() % (most_ms * 1'000'000ull + 1)));
-  }
-  void at(TimePoint when, std::function<void()> action) { actions_.emplace(when, std::move(action)); }
-  void after(Duration delay, std::function<void()> action) { at(now_ + delay, std::move(action)); }
-
+  // --- Time ----------------------------------------------------------------------------------------
   void play(TimePoint end) {
     int ticks_here = 0;
     while (problem_.empty()) {
@@ -447,16 +421,12 @@ class Simulation {
     if (problem_.empty()) problem_ = what;
   }
 
-  std::mt19937_64 random_;
   const Flavour flavour_;
   const CoreConfig config_;
   Core core_;
   const unsigned trouble_every_ms_ =
       random_() % 5 == 0 ? 10 : 500;  // sometimes more deaths than the bucket has starts
   const unsigned bad_starts_ = random_() % 4 == 0 ? 60 : 5;  // per cent
-  TimePoint now_ = TimePoint{} + 1000s;
-  TimePoint storm_end_{};
-  std::multimap<TimePoint, std::function<void()>> actions_;
   std::map<WorkerRef, Worker> workers_;
   std::map<Token, Caller> callers_;
   Token last_token_ = 0;

@@ -15,7 +15,7 @@
 
 namespace lair::test {
 
-inline std::string workers_folder() { return std::string(LAIR_TEST_SOURCE_DIR) + "/tests/workers"; }
+inline std::string workers_folder() { return LAIR_TEST_SOURCE_DIR "/tests/workers"; }
 
 inline WorkerSpec python_worker(const std::string& module) {
   WorkerSpec spec = python(module);

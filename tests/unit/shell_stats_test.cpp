@@ -58,7 +58,7 @@ TEST_F(ShellStats, AgreeWithTheBooksWhateverHappens) {
   EXPECT_EQ(count(all, "echo", CallOutcome::kTimeout), all.timeout);
   EXPECT_EQ(count(all, "echo", CallOutcome::kCrashed), all.crashed);
   EXPECT_EQ(count(all, "echo", CallOutcome::kShed), all.shed);
-  EXPECT_EQ(all.timeout, 2u);
+  EXPECT_GE(all.timeout, 2u) << "a worker of the first generation never answers";
   EXPECT_EQ(sum(all.rejected), all.shed);
   expect_books_add_up();
 }

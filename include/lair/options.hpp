@@ -119,6 +119,25 @@ struct PoolOptions {
   // replaced at the third such answer in a row. 0: min(5 s, health_interval).
   Duration health_timeout = Duration::zero();
 
+  // A worker that has completed this many calls (± 10 %), or lived this long (− up to 10 %), is replaced; the new one is ready
+  // before the old one goes. 0 and `kForever`: never.
+  std::size_t max_calls = 0;
+  Duration max_age = kForever;
+  // Of a lazy pool: a worker that nobody has used for this long is ended, and started again when it is needed.
+  Duration idle_ttl = kForever;
+  // A worker with more private memory than this (bytes) is replaced when it is free; 0: never.
+  std::size_t max_memory = 0;
+  // One with more than this is killed, in the middle of its call if it has one; 0: never.
+  std::size_t memory_limit = 0;
+  // How often their memory is looked at, if either is set.
+  Duration memory_interval = std::chrono::seconds(1);
+
+  // The queue stands still when its oldest waiter has waited longer than `queue_target` for all of `queue_interval`: then
+  // callers that have waited for twice the target are refused with kOverloaded. Spared are those that workers now
+  // starting will serve, and calls without a deadline. `kForever`: never.
+  Duration queue_target = std::chrono::seconds(10);
+  Duration queue_interval = std::chrono::seconds(10);
+
   // A lease held longer than this is reported in the log, with the line where it was taken. `kForever`: never.
   Duration lease_warning = std::chrono::seconds(60);
 

@@ -44,6 +44,8 @@ struct CommandInfo {
 
 class Pool final : public Endpoint {
  public:
+  static constexpr Duration kChangeTimeout = std::chrono::minutes(5);
+
   // Starts the keeper and (unless `lazy`) all workers, in parallel, and returns without waiting for them.
   // Throws CallError: kInvalidArgument for a bad setting, kUnavailable where lair-keeper is not found.
   explicit Pool(PoolOptions options);
@@ -84,6 +86,31 @@ class Pool final : public Endpoint {
   PoolHealth health() const;
   // Has every idle worker checked now instead. Returns at once: health() will tell.
   void check();
+
+  // --- Changes at run time: docs/operations.md -----------------------------------------------------
+  // Each blocks until it is complete, for `timeout` at most (then kDeadlineExceeded, and it goes on). Callers need not be
+  // held back: calls go on meanwhile, and none fails for it. `reload` and its kin throw what `try_reload` and its return.
+
+  // New code: every worker is replaced by one that has imported it anew, one after another, each when its successor is
+  // ready. The first that does not start ends it (kUnavailable, with the reason): the others keep serving with the code
+  // that they have, and health() says so until a start succeeds.
+  Result<void> try_reload(Duration timeout = kChangeTimeout);
+  void reload(Duration timeout = kChangeTimeout) { try_reload(timeout).value(); }
+  // Another number of workers, 1 to four times the pool's first size (64 at least). More are started at once; fewer end as
+  // they come free.
+  Result<void> try_resize(std::size_t size, Duration timeout = kChangeTimeout);
+  void resize(std::size_t size, Duration timeout = kChangeTimeout) { try_resize(size, timeout).value(); }
+  // Replaces the worker of one slot, the new one ready before the old one goes.
+  Result<void> try_recycle(std::uint32_t slot, Duration timeout = kChangeTimeout);
+  void recycle(std::uint32_t slot, Duration timeout = kChangeTimeout) { try_recycle(slot, timeout).value(); }
+
+  // Callers wait from now on, each until its deadline; calls under way go on. Until resume().
+  void pause();
+  void resume();
+  // New calls are refused (kUnavailable) from now on, until resume(); returns when those under way and those that already
+  // waited have ended. Workers stay up.
+  Result<void> try_drain(Duration timeout = kChangeTimeout);
+  void drain(Duration timeout = kChangeTimeout) { try_drain(timeout).value(); }
 
   // Refuses new calls, fails waiters, lets calls in flight finish within `grace` (default:
   // `shutdown_grace`), then ends the workers, gently and then not, and returns when every process is

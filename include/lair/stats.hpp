@@ -42,7 +42,10 @@ struct WorkerStats {
   std::uint64_t generation = 0;  // 0: the slot never had a worker
   SlotState state = SlotState::kVacant;
   bool overflow = false;
+  bool surge = false;          // beyond all slots: it is to succeed the slot's worker, or has been succeeded
+  std::uint32_t revision = 0;  // of its code: 1, and one more for each reload
   int pid = 0;
+  std::uint64_t memory = 0;    // private bytes when they were last looked at; 0: they are not
   std::uint64_t calls = 0;     // completed by this generation
   unsigned failed_checks = 0;  // health checks in a row that it answered with an error
   StartTimes start = {};
@@ -89,7 +92,9 @@ struct PoolStats {
   std::string name = {};
   std::size_t size = 0;
   std::size_t overflow = 0;
-  std::size_t slots[kSlotStates] = {};  // by SlotState; the sum is size + overflow
+  // By SlotState. The sum is size + overflow, and after a resize those that have still to go.
+  std::size_t slots[kSlotStates] = {};
+  std::uint32_t revision = 1;  // of the code that workers start with
   std::size_t waiters = 0;
   Duration oldest_wait = {};
 
@@ -126,7 +131,7 @@ struct PoolStats {
   Duration exhausted_time = {};   // somebody waited, and no worker was idle
   Duration below_size_time = {};  // fewer than `size` workers were ready; zero for lazy pools
 
-  std::vector<WorkerStats> workers = {};    // one per slot
+  std::vector<WorkerStats> workers = {};    // one per slot, and the surge if there is one
   std::vector<BreakerStats> breakers = {};  // those that have reached a worker
 
   std::size_t count(SlotState state) const noexcept { return slots[static_cast<std::size_t>(state)]; }

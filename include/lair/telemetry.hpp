@@ -22,6 +22,8 @@ namespace lair {
 enum class PoolEventKind : std::uint8_t {
   kWorkerMoved,
   kStartFailed,
+  kReload,
+  kAdmission,
   kLeaseLeaked,
   kAlertRaised,
   kAlertCleared,
@@ -43,7 +45,7 @@ struct PoolEvent {
   std::string from = {};              // states, as in docs/telemetry.md
   std::string to = {};                //
   std::optional<Duration> took = {};  // how long it was in `from`; how long the lease has been held
-  std::string reason = {};            // why a worker ended; which alert
+  std::string reason = {};            // why a worker ended; which alert; how a reload stands
   std::string stage = {};             // of a start
   std::string message = {};           // for people
 };

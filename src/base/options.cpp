@@ -162,6 +162,11 @@ constexpr DurationRule kDurationRules[] = {
     {"health_interval", &PoolOptions::health_interval, false, kForever, ""},
     {"health_timeout", &PoolOptions::health_timeout, true, 1h,
      "a worker that hangs would keep its slot for that long"},
+    {"max_age", &PoolOptions::max_age, false, kForever, ""},
+    {"idle_ttl", &PoolOptions::idle_ttl, true, kForever, ""},
+    {"memory_interval", &PoolOptions::memory_interval, false, 1h, "a worker could grow for that long unseen"},
+    {"queue_target", &PoolOptions::queue_target, false, kForever, ""},
+    {"queue_interval", &PoolOptions::queue_interval, false, 1h, "a queue could stand still for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
@@ -286,6 +291,13 @@ Result<void> validate(const PoolOptions& options) {
   if (auto ok = base::check_values(options); !ok) return ok;
   if (options.breaker.open_at_most < options.breaker.open_for) {
     return refuse("breaker_open_at_most", "is less than breaker_open_for");
+  }
+  if (options.idle_ttl != kForever && !options.lazy) {
+    return refuse("idle_ttl", "is for lazy pools: an eager one would start the worker again at once");
+  }
+  if (options.max_memory > 0 && options.memory_limit > 0 && options.max_memory > options.memory_limit) {
+    return refuse("max_memory",
+                  "is more than memory_limit: workers would be killed before they are replaced");
   }
   return check_combinations(options.worker);
 }

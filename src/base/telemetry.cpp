@@ -15,6 +15,8 @@ using K = PoolEventKind;
 constexpr std::array kTable = {
     PoolEventInfo{K::kWorkerMoved, "worker_moved", "worker, from, to, took, reason"},
     PoolEventInfo{K::kStartFailed, "start_failed", "worker, stage, message"},
+    PoolEventInfo{K::kReload, "reload", "reason, message"},
+    PoolEventInfo{K::kAdmission, "admission", "reason"},
     PoolEventInfo{K::kLeaseLeaked, "lease_leaked", "worker, took, message"},
     PoolEventInfo{K::kAlertRaised, "alert_raised", "reason, message"},
     PoolEventInfo{K::kAlertCleared, "alert_cleared", "reason, message"},

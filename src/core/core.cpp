@@ -1,4 +1,4 @@
-// The events. What follows from them, whoever they come from, is in duties.cpp.
+// The events. What follows from them, whoever they come from, is in duties.cpp; how workers come and go in roster.cpp.
 #include "core/core.hpp"
 
 #include <algorithm>
@@ -8,44 +8,11 @@
 
 namespace lair::core {
 
-namespace {
-
-SlotState slot_state(WorkerState state) {
-  switch (state) {
-    case WorkerState::kStarting:
-      return SlotState::kStarting;
-    case WorkerState::kIdle:
-      return SlotState::kIdle;
-    case WorkerState::kBusy:
-      return SlotState::kBusy;
-    case WorkerState::kChecking:
-      return SlotState::kChecking;
-    case WorkerState::kStopping:
-      return SlotState::kStopping;
-    case WorkerState::kDead:
-      break;
-  }
-  LAIR_ASSERT(false, "a dead worker has left its slot");
-  return SlotState::kVacant;
-}
-
-bool is_up(WorkerState state) {
-  return state == WorkerState::kIdle || state == WorkerState::kBusy || state == WorkerState::kChecking;
-}
-
-// Whether the end of a worker that never completed a call speaks against starting another.
-bool speaks_against_restart(Reason reason) {
-  return reason == Reason::kCrash || reason == Reason::kProtocol || reason == Reason::kStartFailed;
-}
-
-}  // namespace
-
-SlotState Core::Slot::state() const { return row ? slot_state(row->state) : rest; }
-
 Core::Core(const CoreConfig& config)
     : config_(config),
       slots_(config.size + config.overflow),
-      restarts_(config.size, config.overflow, config.seed) {
+      restarts_(config.size, config.overflow, config.seed),
+      jitter_(config.seed) {
   LAIR_ASSERT(config.size > 0 && config.max_starting > 0);
   for (std::size_t i = config.size; i < slots_.size(); ++i) slots_[i].overflow = true;
   counts_[static_cast<std::size_t>(SlotState::kVacant)] = slots_.size();
@@ -56,6 +23,7 @@ Outcome Core::step(const Event& event, TimePoint now, Effects& effects) {
   now_ = std::max(now_, now);
   effects_ = &effects;
   const Outcome outcome = std::visit([this](const auto& e) { return on(e); }, event);
+  watch_queue();
   if (ready_changed_) effects.push(ReadyChanged{});
   ready_changed_ = false;
   effects_ = nullptr;
@@ -84,12 +52,18 @@ Outcome Core::on(const Tick&) {
     slot.row->kill_at = TimePoint::max();
     effects_->push(Kill{slot.row->ref, slot.row->reason});
   }
+  if (surge_ && surge_->kill_at <= now_) {
+    surge_->kill_at = TimePoint::max();
+    effects_->push(Kill{surge_->ref, surge_->reason});
+  }
   if (shutting_down_ && now_ >= grace_end_) {
     for (Slot& slot : slots_) {
       if (slot.row && slot.row->state == WorkerState::kBusy) end(*slot.row, Reason::kShutdown, true);
     }
+    if (surge_ && surge_->state == WorkerState::kBusy) end(*surge_, Reason::kShutdown, true);
   }
-  retire_idle_overflow();
+  shed();
+  retire_idle();
   check_health();
   start_workers();
   return Outcome::kDone;
@@ -102,9 +76,11 @@ Outcome Core::on(const Shutdown& event) {
   shutting_down_ = true;
   ready_changed_ = true;
   refuse_all(RefuseReason::kShuttingDown);
+  if (std::exchange(reloading_, false)) effects_->push(Reloaded{.revision = revision_, .complete = false});
+  if (surge_ && surge_->state == WorkerState::kStarting) end(*surge_, Reason::kShutdown, false);
   for (Slot& slot : slots_) {
     if (!slot.row) {
-      rest(slot, SlotState::kVacant);
+      if (!slot.closed) rest(slot, SlotState::kVacant);
       continue;
     }
     switch (slot.row->state) {
@@ -125,6 +101,15 @@ Outcome Core::on(const Shutdown& event) {
   return Outcome::kDone;
 }
 
+Outcome Core::on(const Admit& event) {
+  if (shutting_down_) return Outcome::kStale;
+  admission_ = event.admission;
+  ready_changed_ = true;
+  effects_->push(Rearm{});
+  serve();
+  return Outcome::kDone;
+}
+
 // --- Callers ---------------------------------------------------------------------------------------
 
 Outcome Core::on(const Checkout& event) {
@@ -138,13 +123,15 @@ Outcome Core::on(const Checkout& event) {
     const Row* row = live(event.who.only);
     if (row == nullptr || row->state == WorkerState::kStopping) return refused(RefuseReason::kWorkerGone);
   }
+  if (admission_ == Admission::kDraining && !event.since) return refused(RefuseReason::kDraining);
   if (!can_serve()) return refused(RefuseReason::kNoWorkers);
 
   const Waiter waiter{.token = event.token,
                       .who = event.who,
                       .exclusive = event.exclusive,
                       .deadline = event.deadline,
-                      .since = event.since.value_or(now_)};
+                      .since = event.since.value_or(now_),
+                      .patient = event.patient};
   if (Row* row = pick_in_turn(waiter)) {
     grant(*row, event.token, event.exclusive);
     return Outcome::kDone;
@@ -156,7 +143,7 @@ Outcome Core::on(const Checkout& event) {
   queue_.push(waiter);
   if (free_permits() > 0) serve();
   start_workers();
-  if (config_.overflow > 0) effects_->push(Rearm{});
+  if (config_.overflow > 0 || shed_at() != TimePoint::max()) effects_->push(Rearm{});
   return Outcome::kDone;
 }
 
@@ -211,9 +198,12 @@ Outcome Core::on(const Checkin& event) {
   } else if (row->taken == 0 && row->retire != Reason::kNone) {
     end(*row, row->retire, true);
   } else {
+    const bool plan = !surge_ && due(*row) != Reason::kNone;
     if (row->taken == 0) move(*row, WorkerState::kIdle, Reason::kNone);
     serve();
+    if (plan) start_workers();
   }
+  if (admission_ == Admission::kDraining && quiet()) ready_changed_ = true;
   return Outcome::kDone;
 }
 
@@ -246,7 +236,15 @@ Outcome Core::on(const Ready& event) {
   row->permits = event.permits;
   multiplexed_ = multiplexed_ || event.permits > 1;
   row->was_ready = true;
+  plan_ends(*row);
+  const bool succeeds = row->apart;
+  if (succeeds) {
+    take_over();
+    row = live(event.worker);
+  }
+  if (row->revision == revision_) code_fails_ = code_fails_ && reloading_;
   move(*row, WorkerState::kIdle, Reason::kNone);
+  if (succeeds) see_off_predecessor();
   restarts_.worker_ready();
   if (!restarts_.failed()) {
     for (Slot& slot : slots_) {
@@ -263,7 +261,9 @@ Outcome Core::on(const StartFailed& event) {
   const bool was_stopping = row != nullptr && row->state == WorkerState::kStopping;
   const Outcome outcome = admit(row, WorkerEvent::kStartFailed);
   if (outcome != Outcome::kDone && !(was_stopping && !event.has_process)) return outcome;
-  if (event.permanent) {
+  if (!was_stopping) newest_code_failed(*row, event.permanent);
+  // An heir's failure is not held against the pool: its predecessor serves.
+  if (event.permanent && !row->apart) {
     restarts_.permanent_failure();
     fail_resting_slots();
   }
@@ -274,7 +274,7 @@ Outcome Core::on(const StartFailed& event) {
       row->reason = Reason::kStartFailed;
     }
   }
-  if (!event.has_process) bury(slots_[event.worker.slot]);
+  if (!event.has_process) bury(event.worker);
   refuse_hopeless();
   ready_changed_ = true;
   return Outcome::kDone;
@@ -287,18 +287,6 @@ Outcome Core::on(const Condemn& event) {
   return outcome;
 }
 
-Outcome Core::on(const Retire& event) {
-  Row* row = live(event.worker);
-  const Outcome outcome = admit(row, WorkerEvent::kStop);
-  if (outcome != Outcome::kDone) return outcome;
-  if (row->state == WorkerState::kBusy) {
-    row->retire = event.reason;  // at check-in
-  } else {
-    end(*row, event.reason, row->state != WorkerState::kStarting);
-  }
-  return outcome;
-}
-
 Outcome Core::on(const Exited& event) {
   Row* row = live(event.worker);
   if (row == nullptr) {
@@ -307,122 +295,11 @@ Outcome Core::on(const Exited& event) {
     return died_before ? Outcome::kIllegal : Outcome::kStale;
   }
   if (row->reason == Reason::kNone) {
+    if (row->state == WorkerState::kStarting) newest_code_failed(*row, false);
     row->reason = row->state == WorkerState::kStarting ? Reason::kStartFailed : Reason::kCrash;
   }
-  bury(slots_[event.worker.slot]);
+  bury(event.worker);
   return Outcome::kDone;
-}
-
-// --- The roster ------------------------------------------------------------------------------------
-
-Core::Row* Core::live(WorkerRef ref) {
-  if (ref.slot >= slots_.size()) return nullptr;
-  Slot& slot = slots_[ref.slot];
-  return slot.row && slot.row->ref == ref ? &*slot.row : nullptr;
-}
-
-void Core::move(Row& row, WorkerState to, Reason reason) {
-  const WorkerState from = row.state;
-  LAIR_ASSERT(from != to && from != WorkerState::kDead);
-  --counts_[static_cast<std::size_t>(slot_state(from))];
-  if (to != WorkerState::kDead) ++counts_[static_cast<std::size_t>(slot_state(to))];
-  row.state = to;
-  const Duration took = now_ - std::exchange(row.since, now_);
-
-  if (from == WorkerState::kIdle) {
-    // Nearly always the top of the stack.
-    const auto place = std::find(idle_.rbegin(), idle_.rend(), row.ref.slot);
-    LAIR_ASSERT(place != idle_.rend());
-    idle_.erase(std::next(place).base());
-  }
-  if (to == WorkerState::kIdle) {
-    idle_.push_back(row.ref.slot);
-    row.well_since = now_;
-    if (from != WorkerState::kChecking) row.idle_since = now_;  // a check is not a use
-    if (slots_[row.ref.slot].overflow) effects_->push(Rearm{});
-  }
-  if (from == WorkerState::kStarting && row.importing) {
-    row.importing = false;
-    --importing_;
-  }
-  if (is_up(from) && is_up(to)) return;  // the daily round
-  effects_->push(Moved{row.ref, from, to, reason, took});
-  ready_changed_ = true;
-}
-
-void Core::rest(Slot& slot, SlotState state) {
-  LAIR_ASSERT(!slot.row);
-  --counts_[static_cast<std::size_t>(slot.rest)];
-  slot.rest = state;
-  ++counts_[static_cast<std::size_t>(state)];
-}
-
-void Core::end(Row& row, Reason reason, bool gently) {
-  row.reason = reason;
-  row.reserved_for.reset();
-  move(row, WorkerState::kStopping, reason);
-  if (gently) {
-    row.kill_at = now_ + config_.terminate_grace;
-    effects_->push(Stop{row.ref, reason});
-    effects_->push(Rearm{});
-  } else {
-    effects_->push(Kill{row.ref, reason});
-  }
-  refuse_pinned(row.ref);
-  refuse_hopeless();
-  start_workers();  // it no longer counts as importing
-}
-
-void Core::bury(Slot& slot) {
-  Row row = std::move(*slot.row);
-  move(row, WorkerState::kDead, row.reason);
-  row.kill_at = TimePoint::max();
-  row.reserved_for.reset();
-  slot.row.reset();
-  slot.rest = SlotState::kVacant;
-  ++counts_[static_cast<std::size_t>(SlotState::kVacant)];
-
-  if (!shutting_down_) {
-    if (row.calls == 0 && speaks_against_restart(row.reason)) {
-      const Duration wait = restarts_.unproductive_death(++slot.strikes, now_);
-      slot.retry_at = now_ + wait;
-      rest(slot, SlotState::kBackingOff);
-      effects_->push(Rearm{});
-    } else {
-      slot.strikes = 0;
-    }
-    if (restarts_.failed()) fail_resting_slots();
-  }
-  const WorkerRef ref = row.ref;
-  if (row.holds.empty()) {
-    effects_->push(Forget{ref});
-  } else {
-    lingering_.push_back(std::move(row));
-  }
-  refuse_pinned(ref);
-  start_workers();
-  refuse_hopeless();
-  check_drained();
-}
-
-bool Core::give_back(Row& row, Epoch epoch) {
-  const auto hold =
-      std::find_if(row.holds.begin(), row.holds.end(), [&](const Hold& h) { return h.epoch == epoch; });
-  if (hold == row.holds.end()) return false;
-  // A moving average over about 16 holds, for retry_after.
-  mean_service_ += (now_ - hold->since - mean_service_) / 16;
-  row.taken -= hold->exclusive ? row.permits : 1;
-  row.holds.erase(hold);
-  return true;
-}
-
-void Core::grant(Row& row, Token token, bool exclusive) {
-  const std::uint32_t permits = exclusive ? row.permits : 1;
-  LAIR_ASSERT(row.taken + permits <= row.permits);
-  row.taken += permits;
-  row.holds.push_back(Hold{.epoch = ++last_epoch_, .exclusive = exclusive, .since = now_});
-  if (row.state == WorkerState::kIdle) move(row, WorkerState::kBusy, Reason::kNone);
-  effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});
 }
 
 }  // namespace lair::core

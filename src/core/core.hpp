@@ -10,6 +10,8 @@
 //     that the waiter is only woken, and a caller that happens to arrive may be quicker: see
 //     docs/adr/0004-handoff.md. Never is a permit free while a waiter for it sleeps unwoken.
 //   · A slot refills when its worker is dead, not when a leaked hold on that worker comes back.
+//   · A worker whose end is planned is replaced first: its heir starts beside it, takes its slot when it is ready, and
+//     the old one leaves when it is free. One at a time (src/core/succession.cpp).
 //
 // The invariants are checked by `broken_invariant()`; src/core/invariants.cpp lists them.
 //
@@ -17,6 +19,7 @@
 #pragma once
 
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -56,6 +59,18 @@ class Core {
   TimePoint grace_end() const { return grace_end_; }
   // Somebody holds a permit of this worker (its channel is with a caller).
   bool held(WorkerRef ref) const;
+  // It has a process, or is about to.
+  bool alive(WorkerRef ref) const;
+  // It was to be replaced because somebody asked for it, and may still be.
+  bool recycles(WorkerRef ref) const;
+  std::size_t size() const { return config_.size; }
+  Admission admission() const { return admission_; }
+  // Nobody waits, and no worker is busy.
+  bool quiet() const;
+  Revision revision() const { return revision_; }
+  bool reloading() const { return reloading_; }
+  // The newest code did not start: planned replacements wait until some does.
+  bool code_fails() const { return code_fails_; }
 
   struct SlotView {
     SlotState state;
@@ -63,8 +78,18 @@ class Core {
     bool overflow;
     std::uint64_t calls;
     unsigned failed_checks;
+    Revision revision;  // of its worker
+    bool closed;        // the pool has become smaller: it goes when its worker has ended
   };
   SlotView slot(std::uint32_t index) const;
+  // The worker beyond all slots: an heir that starts, or one that leaves.
+  struct SurgeView {
+    WorkerRef worker;
+    SlotState state;
+    std::uint64_t calls;
+    Revision revision;
+  };
+  std::optional<SurgeView> surge() const;
   std::size_t slots() const { return slots_.size(); }
   // Rows of workers that are dead but whose holds have not all come back.
   std::size_t lingering() const { return lingering_.size(); }
@@ -93,6 +118,11 @@ class Core {
     bool start_failed = false;
     Reason reason = Reason::kNone;            // why it is stopping
     Reason retire = Reason::kNone;            // to be stopped when it comes back
+    Reason due = Reason::kNone;               // to be replaced: somebody has said so
+    Reason inherits = Reason::kNone;          // an heir: why its predecessor leaves
+    bool apart = false;                       // the surge: its slot's worker is another
+    std::uint64_t most_calls = 0;             // 0: any number
+    TimePoint oldest = TimePoint::max();      // when it is too old
     TimePoint idle_since{};                   // unused
     TimePoint well_since{};                   // served, or answered a check
     TimePoint check_ends = TimePoint::max();  // when a check that has begun has been missed
@@ -103,6 +133,7 @@ class Core {
   };
   struct Slot {
     bool overflow = false;
+    bool closed = false;                  // by a resize
     SlotState rest = SlotState::kVacant;  // while it has no worker: vacant, backing off or failed
     Generation generation = 0;            // of its last worker
     unsigned strikes = 0;                 // unproductive deaths in a row
@@ -117,6 +148,9 @@ class Core {
   Outcome on(const Prewarm&);
   Outcome on(const Tick&);
   Outcome on(const Shutdown&);
+  Outcome on(const Reload&);
+  Outcome on(const Resize&);
+  Outcome on(const Admit&);
   Outcome on(const Checkout&);
   Outcome on(const Claim&);
   Outcome on(const Abandon&);
@@ -145,19 +179,44 @@ class Core {
   void grant(Row& row, Token token, bool exclusive);
   bool give_back(Row& row, Epoch epoch);
   void end(Row& row, Reason reason, bool gently);
-  void bury(Slot& slot);
+  void bury(WorkerRef ref);
+  void bury_in(Slot& slot);
+  void settle(Row row);
 
   // The pool's standing duties, after each event that may have changed what they depend on.
   void serve();
   void start_workers();
+  void fill_slots();
+  Row new_row(Slot& slot);
   std::size_t wanted_base_starts() const;
   std::size_t wanted_overflow_starts() const;
   bool start(Slot& slot);
-  void retire_idle_overflow();
+  void retire_idle();
+  TimePoint idle_ends(const Slot& slot) const;
   void check_health();
   void begin_check(Row& row);
   Outcome answered(Row* row, bool well);
   TimePoint check_due(const Row& row) const;
+  // Succession.
+  void plan_ends(Row& row);
+  Reason due(const Row& row) const;
+  TimePoint due_at(const Row& row) const;
+  Slot* next_to_replace();
+  void replace_the_due();
+  void take_over();
+  void see_off_predecessor();
+  void bury_surge();
+  void succession_failed(const Row& heir);
+  void newest_code_failed(const Row& row, bool permanent);
+  void finish_reload();
+  void close(Slot& slot);
+  void leave(Row& row, Reason reason);
+  // Shedding.
+  void watch_queue();
+  void shed();
+  TimePoint shed_at() const;
+  const Waiter* oldest_in_line() const;
+  const Waiter* next_to_shed() const;
   void refuse_hopeless();
   void check_drained();
   void refuse(Token token, RefuseReason why);
@@ -169,14 +228,23 @@ class Core {
   std::size_t free_permits() const;
   Duration retry_after() const;
 
-  const CoreConfig config_;
+  CoreConfig config_;
   std::vector<Slot> slots_;
   std::vector<Row> lingering_;
   std::vector<std::uint32_t> idle_;  // a stack: the last to come back is the first to go
   std::size_t counts_[kSlotStates] = {};
   WaitQueue queue_;
   RestartPolicy restarts_;
+  std::optional<Row> surge_;
   Revision revision_ = 1;
+  bool reloading_ = false;
+  bool code_fails_ = false;
+  unsigned failed_successions_ = 0;               // in a row
+  TimePoint next_succession_ = TimePoint::min();  // after one that failed
+  base::Backoff succession_backoff_;
+  std::mt19937_64 jitter_;
+  Admission admission_ = Admission::kOpen;
+  TimePoint stands_since_ = TimePoint::max();  // the queue's oldest has waited for too long since then
   Epoch last_epoch_ = 0;
   std::size_t importing_ = 0;
   bool multiplexed_ = false;  // some worker has more than one permit

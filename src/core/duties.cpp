@@ -65,6 +65,7 @@ void Core::reserve(Row& row, const Waiter& waiter) {
 
 // As pick, but not past an elder whose turn it is.
 Core::Row* Core::pick_in_turn(const Waiter& waiter) {
+  if (admission_ == Admission::kPaused) return nullptr;
   Row* row = pick(waiter);
   if (row == nullptr) return nullptr;
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
@@ -84,6 +85,7 @@ void Core::forget_reservation(Token token) {
 
 // Gives free workers to waiters that have waited long enough, and wakes as many others as could be served.
 void Core::serve() {
+  if (admission_ == Admission::kPaused) return;
   std::size_t budget = free_permits();
   for (auto i = queue_.first(); i != WaitQueue::kNone && budget > 0;) {
     const auto next = queue_.next(i);
@@ -118,7 +120,8 @@ bool Core::can_serve() const {
 }
 
 void Core::refuse(Token token, RefuseReason why) {
-  const Duration later = why == RefuseReason::kQueueFull ? retry_after() : Duration::zero();
+  const bool overloaded = why == RefuseReason::kQueueFull || why == RefuseReason::kShed;
+  const Duration later = overloaded ? retry_after() : Duration::zero();
   effects_->push(Refuse{.token = token, .why = why, .retry_after = later});
 }
 
@@ -168,8 +171,8 @@ std::size_t Core::wanted_base_starts() const {
     waiting += queue_.at(i).who.any ? 1 : 0;
   const std::size_t for_waiters = waiting > coming ? waiting - coming : 0;
   std::size_t up = 0;
-  for (std::size_t i = 0; i < config_.size; ++i) {
-    up += slots_[i].row && slots_[i].row->state != WorkerState::kStopping ? 1 : 0;
+  for (const Slot& slot : slots_) {
+    up += !slot.overflow && slot.row && slot.row->state != WorkerState::kStopping ? 1 : 0;
   }
   return std::max(for_waiters, prewarm_ > up ? prewarm_ - up : 0);
 }
@@ -186,12 +189,18 @@ std::size_t Core::wanted_overflow_starts() const {
 }
 
 void Core::start_workers() {
+  fill_slots();
+  replace_the_due();
+}
+
+void Core::fill_slots() {
   awaiting_start_token_ = false;
   looked_at_starts_ = now_;
   if (!begun_ || shutting_down_) return;
   if (restarts_.failed()) {
     if (now_ < restarts_.probe_at() || starting_count() > 0) return;
-    const auto probe = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row; });
+    const auto probe = std::find_if(slots_.begin(), slots_.end(),
+                                    [](const Slot& slot) { return !slot.row && !slot.closed; });
     if (probe == slots_.end()) return;
     restarts_.probe_started(now_);
     start(*probe);
@@ -205,7 +214,7 @@ void Core::start_workers() {
   std::size_t extra = wanted_overflow_starts();
   for (Slot& slot : slots_) {
     std::size_t& wanted = slot.overflow ? extra : base;
-    if (wanted == 0 || slot.row || slot.rest != SlotState::kVacant) continue;
+    if (wanted == 0 || slot.row || slot.closed || slot.rest != SlotState::kVacant) continue;
     if (!start(slot)) return;
     --wanted;
   }
@@ -223,37 +232,49 @@ bool Core::start(Slot& slot) {
   --counts_[static_cast<std::size_t>(slot.rest)];
   ++counts_[static_cast<std::size_t>(SlotState::kStarting)];
   slot.rest = SlotState::kVacant;
-  ++slot.generation;
-  slot.row.emplace(Row{});
-  slot.row->ref = {static_cast<std::uint32_t>(&slot - slots_.data()), slot.generation};
-  slot.row->revision = revision_;
-  slot.row->since = now_;
-  ++importing_;
+  slot.row = new_row(slot);
   effects_->push(Spawn{slot.row->ref, revision_});
   return true;
 }
 
+Core::Row Core::new_row(Slot& slot) {
+  Row row;
+  row.ref = {static_cast<std::uint32_t>(&slot - slots_.data()), ++slot.generation};
+  row.revision = revision_;
+  row.since = now_;
+  ++importing_;
+  return row;
+}
+
 void Core::fail_resting_slots() {
   for (Slot& slot : slots_) {
-    if (!slot.row && slot.rest != SlotState::kFailed) rest(slot, SlotState::kFailed);
+    if (!slot.row && !slot.closed && slot.rest != SlotState::kFailed) rest(slot, SlotState::kFailed);
   }
   effects_->push(Rearm{});
   ready_changed_ = true;
 }
 
-void Core::retire_idle_overflow() {
-  for (std::size_t i = config_.size; i < slots_.size(); ++i) {
-    Slot& slot = slots_[i];
-    if (!slot.row || slot.row->state != WorkerState::kIdle) continue;
-    if (now_ - slot.row->idle_since >= config_.overflow_idle) end(*slot.row, Reason::kIdle, true);
+void Core::retire_idle() {
+  if (shutting_down_) return;
+  for (Slot& slot : slots_) {
+    if (!slot.row || slot.row->state != WorkerState::kIdle || idle_ends(slot) > now_) continue;
+    if (!slot.overflow) prewarm_ = 0;  // nobody has needed them so far
+    end(*slot.row, Reason::kIdle, true);
   }
+}
+
+// When an idle worker that nobody uses is ended.
+TimePoint Core::idle_ends(const Slot& slot) const {
+  if (slot.overflow) return slot.row->idle_since + config_.overflow_idle;
+  const bool ends = config_.lazy && config_.idle_ttl != kForever;
+  return ends ? slot.row->idle_since + config_.idle_ttl : TimePoint::max();
 }
 
 void Core::check_drained() {
   if (!shutting_down_ || drained_) return;
   const bool empty =
       std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.row.has_value(); });
-  if (!empty) return;
+  if (!empty || surge_) return;
   drained_ = true;
   effects_->push(Drained{});
 }
@@ -265,9 +286,13 @@ TimePoint Core::next_timer(TimePoint now) const {
   for (const Slot& slot : slots_) {
     if (slot.row) {
       at(slot.row->kill_at);
-      if (slot.overflow && slot.row->state == WorkerState::kIdle)
-        at(slot.row->idle_since + config_.overflow_idle);
       if (shutting_down_) continue;
+      if (slot.row->state == WorkerState::kIdle) at(idle_ends(slot));
+      if (!surge_ && !slot.overflow && slot.row->was_ready && slot.row->retire == Reason::kNone) {
+        // What was due when we last looked waits for something else than time.
+        const TimePoint due = std::max(due_at(*slot.row), next_succession_);
+        if (due > looked_at_starts_) at(due);
+      }
       if (slot.row->state == WorkerState::kIdle) at(check_due(*slot.row));
       if (slot.row->state == WorkerState::kChecking) at(slot.row->check_ends);
       // No check-in wakes the supervisor: it looks by itself when this one might be due if it came back now.
@@ -278,12 +303,15 @@ TimePoint Core::next_timer(TimePoint now) const {
       spare_overflow += slot.overflow ? 1 : 0;
     }
   }
+  if (surge_) at(surge_->kill_at);
   if (shutting_down_) {
-    if (count(SlotState::kBusy) > 0) at(grace_end_);
+    if (count(SlotState::kBusy) > 0 || (surge_ && surge_->state == WorkerState::kBusy)) at(grace_end_);
     return next;
   }
+  at(shed_at());
   if (restarts_.failed()) {
-    const bool room = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row; });
+    const bool room =
+        std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row && !slot.closed; });
     if (starting_count() == 0 && room) at(restarts_.probe_at());
   } else if (awaiting_start_token_) {
     at(restarts_.next_start(now));
@@ -309,16 +337,43 @@ TimePoint Core::oldest_waiter_since() const {
 bool Core::held(WorkerRef ref) const {
   const auto holds = [&](const Row& row) { return row.ref == ref && !row.holds.empty(); };
   return (ref.slot < slots_.size() && slots_[ref.slot].row && holds(*slots_[ref.slot].row)) ||
-         std::any_of(lingering_.begin(), lingering_.end(), holds);
+         (surge_ && holds(*surge_)) || std::any_of(lingering_.begin(), lingering_.end(), holds);
+}
+
+bool Core::alive(WorkerRef ref) const {
+  if (surge_ && surge_->ref == ref) return true;
+  return ref.slot < slots_.size() && slots_[ref.slot].row && slots_[ref.slot].row->ref == ref;
+}
+
+bool Core::recycles(WorkerRef ref) const {
+  if (surge_ && surge_->ref == ref) return true;  // it has been succeeded, and leaves
+  const Slot* slot = ref.slot < slots_.size() ? &slots_[ref.slot] : nullptr;
+  if (slot == nullptr || !slot->row || slot->row->ref != ref) return false;
+  return slot->row->due == Reason::kRecycled || slot->row->retire != Reason::kNone ||
+         slot->row->state == WorkerState::kStopping;
+}
+
+bool Core::quiet() const {
+  return queue_.empty() && count(SlotState::kBusy) == 0 && !(surge_ && surge_->state == WorkerState::kBusy);
+}
+
+std::optional<Core::SurgeView> Core::surge() const {
+  if (!surge_) return std::nullopt;
+  return SurgeView{.worker = surge_->ref,
+                   .state = slot_state(surge_->state),
+                   .calls = surge_->calls,
+                   .revision = surge_->revision};
 }
 
 Core::SlotView Core::slot(std::uint32_t index) const {
   const Slot& slot = slots_.at(index);
   return {.state = slot.state(),
-          .generation = slot.generation,
+          .generation = slot.row ? slot.row->ref.generation : slot.generation,
           .overflow = slot.overflow,
           .calls = slot.row ? slot.row->calls : 0,
-          .failed_checks = slot.row ? slot.row->failed_checks : 0};
+          .failed_checks = slot.row ? slot.row->failed_checks : 0,
+          .revision = slot.row ? slot.row->revision : 0,
+          .closed = slot.closed};
 }
 
 }  // namespace lair::core

@@ -52,12 +52,23 @@ struct Moved {  // for logs; not sent for idle ↔ busy and idle ↔ checking
   Reason reason;
   Duration took{};  // how long it was in `from`
 };
+// A planned replacement has come to its end: `heir` serves instead of `worker`, or it did not start and `worker` stays.
+struct Succeeded {
+  WorkerRef worker;
+  WorkerRef heir;
+  Reason reason;
+  bool replaced;
+};
+struct Reloaded {  // or not: then the reload is over at its first failure
+  Revision revision;
+  bool complete;
+};
 struct Rearm {};         // next_timer() may have come nearer
 struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed
 struct Drained {};       // shutting down, and no process is left
 
-using Effect =
-    std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Kill, Forget, Moved, Rearm, ReadyChanged, Drained>;
+using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Kill, Forget, Moved, Succeeded, Reloaded,
+                            Rearm, ReadyChanged, Drained>;
 
 // A list that doesn't allocate for the one or two effects of a checkout or a check-in.
 class Effects {

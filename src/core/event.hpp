@@ -18,7 +18,15 @@ struct Prewarm {
 struct Tick {};  // time has passed; see Core::next_timer
 struct Shutdown {
   TimePoint grace_end;
-};  // may come again with an earlier end
+};               // may come again with an earlier end
+struct Reload {  // the workers' code has changed: all are replaced, one after another
+};
+struct Resize {
+  std::size_t size;
+};
+struct Admit {
+  Admission admission;
+};
 
 // --- Callers ---------------------------------------------------------------------------------------
 struct Checkout {
@@ -29,6 +37,7 @@ struct Checkout {
   // For one that had a worker which died before anything was sent to it: when it first came. It keeps its place
   // in the queue and isn't refused for the queue's length.
   std::optional<TimePoint> since = {};
+  bool patient = false;  // it asks for no deadline: it is not shed when the queue stands still
 };
 struct Claim {
   Token token;
@@ -73,6 +82,8 @@ struct Condemn {
   WorkerRef worker;
   Reason reason;
 };
+// A planned end. One of the pool's `size` is replaced first, unless it is idle that nobody needs it; an overflow worker ends as
+// soon as it is free.
 struct Retire {
   WorkerRef worker;
   Reason reason;
@@ -81,9 +92,9 @@ struct Exited {
   WorkerRef worker;
 };  // ended and reaped
 
-using Event =
-    std::variant<Begin, Prewarm, Tick, Shutdown, Checkout, Claim, Abandon, Checkin, Spawned, Handshaken,
-                 Ready, StartFailed, BeginCheck, CheckPassed, CheckFailed, Condemn, Retire, Exited>;
+using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Reload, Resize, Admit, Checkout, Claim, Abandon,
+                           Checkin, Spawned, Handshaken, Ready, StartFailed, BeginCheck, CheckPassed,
+                           CheckFailed, Condemn, Retire, Exited>;
 
 // What became of an event.
 enum class Outcome : std::uint8_t {

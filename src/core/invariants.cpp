@@ -18,6 +18,7 @@ std::string Core::broken_invariant() const {
     const Slot& slot = slots_[i];
     ++counts[static_cast<std::size_t>(slot.state())];
     const auto stacked = static_cast<std::size_t>(std::count(idle_.begin(), idle_.end(), i));
+    if (!slot.row && slot.closed) --counts[static_cast<std::size_t>(SlotState::kVacant)];
     if (!slot.row) {
       if (stacked != 0) return in_slot(i, "on the idle stack without a worker");
       const bool rests = slot.rest == SlotState::kVacant || slot.rest == SlotState::kBackingOff ||
@@ -26,7 +27,9 @@ std::string Core::broken_invariant() const {
       continue;
     }
     const Row& row = *slot.row;
-    if (row.ref.slot != i || row.ref.generation != slot.generation) return in_slot(i, "wrong generation");
+    // Less, if an heir has come and gone, or is there.
+    if (row.ref.slot != i || row.ref.generation > slot.generation) return in_slot(i, "wrong generation");
+    if (row.apart) return in_slot(i, "its worker is the surge");
     if (row.state == WorkerState::kDead) return in_slot(i, "a dead worker still holds it");
     if ((row.state == WorkerState::kIdle) != (stacked == 1) || stacked > 1) {
       return in_slot(i, "idle and the idle stack disagree");
@@ -39,6 +42,20 @@ std::string Core::broken_invariant() const {
     if (row.state == WorkerState::kStarting && taken != 0) return in_slot(i, "held before it was ready");
     if (row.state == WorkerState::kStopping && row.reason == Reason::kNone)
       return in_slot(i, "stopping for no reason");
+    importing += row.state == WorkerState::kStarting && row.importing ? 1 : 0;
+  }
+  if (surge_) {
+    const Row& row = *surge_;
+    if (!row.apart || row.ref.slot >= slots_.size()) return "the surge is in a slot";
+    const Slot& slot = slots_[row.ref.slot];
+    if (row.ref.generation > slot.generation || (slot.row && slot.row->ref == row.ref))
+      return "the surge has its slot's generation";
+    if (row.state == WorkerState::kIdle || row.state == WorkerState::kChecking ||
+        row.state == WorkerState::kDead)
+      return "the surge neither starts nor leaves";
+    if (row.state == WorkerState::kBusy && (row.taken == 0 || row.retire == Reason::kNone))
+      return "the surge is busy, but not leaving";
+    if (row.state == WorkerState::kStarting && !slot.row) return "an heir of nobody";
     importing += row.state == WorkerState::kStarting && row.importing ? 1 : 0;
   }
   if (!std::equal(std::begin(counts), std::end(counts), std::begin(counts_)))
@@ -62,7 +79,8 @@ std::string Core::broken_invariant() const {
       ++asleep;
     }
   }
-  if (!multiplexed_ && asleep > 0 && idle_.size() > woken) return "a free worker while a waiter sleeps";
+  if (admission_ != Admission::kPaused && !multiplexed_ && asleep > 0 && idle_.size() > woken)
+    return "a free worker while a waiter sleeps";
   return {};
 }
 

@@ -18,6 +18,20 @@ const char* to_string(Reason reason) noexcept {
       return "start_failed";
     case Reason::kIdle:
       return "idle";
+    case Reason::kMaxCalls:
+      return "max_calls";
+    case Reason::kMaxAge:
+      return "max_age";
+    case Reason::kMaxMemory:
+      return "max_memory";
+    case Reason::kMemoryLimit:
+      return "memory_limit";
+    case Reason::kRecycled:
+      return "recycled";
+    case Reason::kReload:
+      return "reload";
+    case Reason::kResize:
+      return "resize";
     case Reason::kAbandoned:
       return "abandoned";
     case Reason::kShutdown:

@@ -5,11 +5,15 @@
 namespace lair::core {
 
 // The bucket starts full enough for the pool's own beginning.
-RestartPolicy::RestartPolicy(std::size_t size, std::size_t overflow, std::uint64_t seed)
-    : most_deaths_(std::max<std::size_t>(5, 2 * size)),
-      bucket_size_(std::max(kStartsPerSecond, static_cast<double>(size + overflow))),
-      random_(seed),
-      bucket_(bucket_size_) {}
+RestartPolicy::RestartPolicy(std::size_t size, std::size_t overflow, std::uint64_t seed) : random_(seed) {
+  resize(size, overflow);
+  bucket_ = bucket_size_;
+}
+
+void RestartPolicy::resize(std::size_t size, std::size_t overflow) {
+  most_deaths_ = std::max<std::size_t>(5, 2 * size);
+  bucket_size_ = std::max(kStartsPerSecond, static_cast<double>(size + overflow));
+}
 
 Duration RestartPolicy::unproductive_death(unsigned strikes, TimePoint now) {
   deaths_.push_back(now);

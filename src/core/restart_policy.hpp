@@ -32,6 +32,12 @@ class RestartPolicy {
   void permanent_failure() { permanent_ = true; }
   // A worker became ready: a failed pool has recovered (unless for good).
   void worker_ready();
+  // There is new code: whatever has failed may work now.
+  void code_changed() {
+    permanent_ = failed_ = false;
+    deaths_.clear();
+  }
+  void resize(std::size_t size, std::size_t overflow);
   // A worker completed its first call: what went before is forgiven.
   void worker_productive() { deaths_.clear(); }
 
@@ -49,15 +55,15 @@ class RestartPolicy {
  private:
   void refill(TimePoint now);
 
-  const std::size_t most_deaths_;
-  const double bucket_size_;
+  std::size_t most_deaths_ = 0;
+  double bucket_size_ = 0;
   base::Backoff backoff_;
   std::mt19937_64 random_;
   std::deque<TimePoint> deaths_;
   bool failed_ = false;
   bool permanent_ = false;
   TimePoint probe_at_ = TimePoint::max();
-  double bucket_;
+  double bucket_ = 0;
   TimePoint refilled_{};
 };
 

@@ -35,12 +35,25 @@ enum class Reason : std::uint8_t {
   kProtocol,     // it broke the protocol
   kUnhealthy,    // it did not answer a check in time, or only with errors
   kStartFailed,  // it did not become ready
-  kIdle,         // an overflow worker that nobody needed for a while
+  kIdle,         // nobody needed it for a while
+  kMaxCalls,     // it has served as many calls as one worker may
+  kMaxAge,       // it has lived as long as one worker may
+  kMaxMemory,    // it uses more memory than it should
+  kMemoryLimit,  // it uses more memory than it may: killed
+  kRecycled,     // somebody asked for another in its place
+  kReload,       // its code is of an earlier revision
+  kResize,       // the pool has become smaller
   kAbandoned,    // its holder gave it back in mid-call
   kShutdown,
 };
 const char* to_string(Reason reason) noexcept;
 const char* to_string(WorkerState state) noexcept;
+
+constexpr bool is_up(WorkerState state) {
+  return state == WorkerState::kIdle || state == WorkerState::kBusy || state == WorkerState::kChecking;
+}
+// The state of a slot that has such a worker: a living one.
+SlotState slot_state(WorkerState state);
 
 // Which workers will do for a waiter: any, or exactly one.
 struct Eligibility {
@@ -59,6 +72,15 @@ enum class RefuseReason : std::uint8_t {
   kNoWorkers,   // none is up, and none will be soon: starting them has failed
   kWorkerGone,  // the one worker that would have done has ended
   kExpired,     // its deadline had passed when its turn came
+  kDraining,    // the pool takes no new calls for now
+  kShed,        // the queue stands still
+};
+
+// Whether callers get workers.
+enum class Admission : std::uint8_t {
+  kOpen,
+  kPaused,    // they wait until the pool is open again
+  kDraining,  // they are refused; those that already wait are served
 };
 
 struct CoreConfig {
@@ -73,7 +95,14 @@ struct CoreConfig {
   Duration terminate_grace = std::chrono::seconds(5);
   Duration health_interval = kForever;  // of rest, after which an idle worker is checked
   Duration health_timeout = std::chrono::seconds(5);
-  std::uint64_t seed = 1;  // of the backoff's jitter
+  // When a worker is replaced though nothing is wrong with it. 0 and kForever: never.
+  std::uint64_t max_calls = 0;
+  Duration max_age = kForever;
+  Duration idle_ttl = kForever;  // of a lazy pool's workers, which are not replaced then
+  // The queue is shed when its oldest waiter has waited longer than `queue_target` for all of `queue_interval`.
+  Duration queue_target = kForever;
+  Duration queue_interval = std::chrono::seconds(10);
+  std::uint64_t seed = 1;  // of all jitter
 };
 
 }  // namespace lair::core

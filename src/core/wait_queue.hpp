@@ -18,6 +18,7 @@ struct Waiter {
   bool exclusive = false;
   TimePoint deadline = TimePoint::max();
   TimePoint since{};
+  bool patient = false;  // it asked for no deadline
   // It has been told that a worker may be free and has not answered yet.
   bool woken = false;
 };

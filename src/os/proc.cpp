@@ -89,4 +89,15 @@ std::string library_path() {
   return info.dli_fname;
 }
 
+std::optional<std::uint64_t> private_memory(int pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
+  std::optional<std::uint64_t> bytes;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("Private_", 0) != 0) continue;
+    // "Private_Dirty:     1234 kB": clean, dirty and huge pages.
+    bytes = bytes.value_or(0) + 1024 * std::strtoull(line.c_str() + line.find(':') + 1, nullptr, 10);
+  }
+  return bytes;
+}
+
 }  // namespace lair::os

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 namespace lair::os {
@@ -15,5 +17,9 @@ std::size_t usable_cpus();
 // Empty where unknown.
 std::string program_path();
 std::string library_path();
+
+// Bytes of memory that a process shares with nobody; none if it has ended, or is not ours to look at. Costs the kernel a
+// walk over its mappings: 0.1 ms for a small Python process, more for a large one.
+std::optional<std::uint64_t> private_memory(int pid);
 
 }  // namespace lair::os

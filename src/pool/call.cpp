@@ -405,13 +405,15 @@ bool Shell::call_ended(Record& record) {
 std::vector<RecordPtr> Shell::overdue_calls(TimePoint now) {
   std::vector<RecordPtr> overdue;
   next_call_due_ = TimePoint::max();
-  for (const RecordPtr& record : records_) {
-    if (record == nullptr || record->call_due == TimePoint::max()) continue;
-    if (record->call_due > now) {
-      next_call_due_ = std::min(next_call_due_, record->call_due);
-    } else if (!record->interrupted) {
-      record->interrupted = true;
-      overdue.push_back(record);
+  for (const auto& pair : records_) {
+    for (const RecordPtr& record : pair) {
+      if (record == nullptr || record->call_due == TimePoint::max()) continue;
+      if (record->call_due > now) {
+        next_call_due_ = std::min(next_call_due_, record->call_due);
+      } else if (!record->interrupted) {
+        record->interrupted = true;
+        overdue.push_back(record);
+      }
     }
   }
   return overdue;
@@ -423,6 +425,10 @@ void Shell::describe_end(Error& error, const RecordPtr& record, Deadline deadlin
   const Duration patience = ended_itself ? std::min(kExitPatience, deadline.remaining()) : Duration::zero();
   error.worker = identity(record, patience);
   if (ended_itself && error.worker->exit) error.message += ": " + error.worker->exit->describe();
+  if (ended_itself && error.worker->exit) {
+    const std::lock_guard lock(mutex_);
+    if (!record->complaint.empty()) error.message += "; it " + record->complaint;
+  }
   if (ended_itself) error.message += ". It is being replaced.";
 }
 

@@ -113,15 +113,23 @@ PoolHealth Shell::health() const {
   } else if (core_.failed()) {
     health.reasons.push_back("starting workers has failed" +
                              (last_start_error_ ? ": " + last_start_error_->message : std::string()));
-  } else if (!options_.lazy && core_.ready_count() < options_.size) {
-    health.reasons.push_back(std::to_string(core_.ready_count()) + " of " + std::to_string(options_.size) +
+  } else if (!options_.lazy && core_.ready_count() < core_.size()) {
+    health.reasons.push_back(std::to_string(core_.ready_count()) + " of " + std::to_string(core_.size()) +
                              " workers are up (" + situation() + ")");
+  }
+  if (health.live && core_.admission() != core::Admission::kOpen) {
+    health.serving = false;
+    health.reasons.push_back(core_.admission() == core::Admission::kPaused ? "it is paused"
+                                                                           : "it is draining");
+  }
+  if (health.live && core_.code_fails()) {
+    health.reasons.push_back("code on disk fails: the workers go on with the code that they have" +
+                             (last_start_error_ ? " (" + last_start_error_->message + ")" : std::string()));
   }
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {
     const auto view = core_.slot(i);
-    const RecordPtr& record = records_[i];
-    const bool current = record != nullptr && record->ref.generation == view.generation && !record->exit;
-    if (!current) continue;
+    const RecordPtr record = record_of({i, view.generation});
+    if (record == nullptr || record->exit) continue;
     WorkerHealth worker{.slot = i, .generation = view.generation, .pid = record->process.pid};
     worker.serving = view.state == SlotState::kIdle || view.state == SlotState::kBusy ||
                      view.state == SlotState::kChecking;

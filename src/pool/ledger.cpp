@@ -7,8 +7,9 @@
 namespace lair::pool {
 
 const char* to_string(Rejection why) noexcept {
-  static constexpr const char* kNames[] = {"queue_full", "shutting_down",    "no_workers",  "worker_gone",
-                                           "deadline",   "checkout_timeout", "breaker_open"};
+  static constexpr const char* kNames[] = {"queue_full",   "shutting_down", "no_workers",
+                                           "worker_gone",  "deadline",      "checkout_timeout",
+                                           "breaker_open", "draining",      "shed"};
   static_assert(std::size(kNames) == kRejections);
   LAIR_ASSERT(static_cast<std::size_t>(why) < kRejections);
   return kNames[static_cast<std::size_t>(why)];
@@ -24,6 +25,10 @@ Rejection rejection_of(core::RefuseReason why) {
       return Rejection::kNoWorkers;
     case core::RefuseReason::kWorkerGone:
       return Rejection::kWorkerGone;
+    case core::RefuseReason::kDraining:
+      return Rejection::kDraining;
+    case core::RefuseReason::kShed:
+      return Rejection::kShed;
     case core::RefuseReason::kExpired:
       break;
   }

@@ -29,8 +29,10 @@ enum class Rejection : std::uint8_t {
   kDeadline,
   kCheckoutTimeout,
   kBreakerOpen,
+  kDraining,
+  kShed,
 };
-inline constexpr std::size_t kRejections = 7;
+inline constexpr std::size_t kRejections = 9;
 const char* to_string(Rejection why) noexcept;
 Rejection rejection_of(core::RefuseReason why);
 

@@ -41,7 +41,8 @@ Result<Pool> Pool::create(PoolOptions options) {
   if (auto valid = validate(options); !valid) return std::move(valid).error();
   options = base::resolve(std::move(options), os::usable_cpus());
   // A slot has at most one worker being started or ended, and at most one whose lease has not come back.
-  auto launcher = worker::KeeperLauncher::start({.capacity = 2 * (options.size + options.overflow) + 8});
+  auto launcher =
+      worker::KeeperLauncher::start({.capacity = 2 * (pool::most_size_of(options) + options.overflow) + 8});
   if (!launcher) return std::move(launcher).error();
   try {
     return Pool(std::make_shared<Shell>(std::move(options), *std::move(launcher)));
@@ -104,6 +105,30 @@ PoolHealth Pool::health() const {
 
 void Pool::check() {
   if (!shell_->inert()) shell_->check_now();
+}
+
+Result<void> Pool::try_reload(Duration timeout) {
+  return shell_->inert() ? Result<void>(shell_->inert_error()) : shell_->reload(timeout);
+}
+
+Result<void> Pool::try_resize(std::size_t size, Duration timeout) {
+  return shell_->inert() ? Result<void>(shell_->inert_error()) : shell_->resize(size, timeout);
+}
+
+Result<void> Pool::try_recycle(std::uint32_t slot, Duration timeout) {
+  return shell_->inert() ? Result<void>(shell_->inert_error()) : shell_->recycle(slot, timeout);
+}
+
+Result<void> Pool::try_drain(Duration timeout) {
+  return shell_->inert() ? Result<void>(shell_->inert_error()) : shell_->drain(timeout);
+}
+
+void Pool::pause() {
+  if (!shell_->inert()) shell_->admit(core::Admission::kPaused);
+}
+
+void Pool::resume() {
+  if (!shell_->inert()) shell_->admit(core::Admission::kOpen);
 }
 
 void Pool::shutdown(std::optional<Duration> grace) {

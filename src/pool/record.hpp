@@ -40,6 +40,7 @@ struct Record {
   StartTimes start;                  // set when it is ready
   std::string complaint;             // what speaks against it; empty: nothing
   std::optional<TimePoint> checked;  // when it last answered a check
+  std::uint64_t memory = 0;          // private bytes, when they were last looked at
   // When the call that it runs must have ended; the supervisor interrupts its channel then.
   TimePoint call_due = TimePoint::max();
   bool interrupted = false;  // it has been: the channel is of no use any more

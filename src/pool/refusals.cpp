@@ -14,8 +14,10 @@ std::string Shell::situation() const {
   for (std::size_t i = 0; i < kSlotStates; ++i) {
     add(core_.count(static_cast<SlotState>(i)), to_string(static_cast<SlotState>(i)));
   }
-  for (const RecordPtr& record : records_) {
-    if (record == nullptr || core_.slot(record->ref.slot).state != SlotState::kStarting) continue;
+  for (std::uint32_t i = 0; i < core_.slots(); ++i) {
+    const auto view = core_.slot(i);
+    const RecordPtr record = view.state == SlotState::kStarting ? record_of({i, view.generation}) : nullptr;
+    if (record == nullptr) continue;
     return text + " (at stage " + record->stage + ")";
   }
   return text;
@@ -50,6 +52,18 @@ Error Shell::refused(const core::Refuse& refusal) const {
       break;
     case core::RefuseReason::kExpired:
       error.message += "had no worker before the deadline";
+      break;
+    case core::RefuseReason::kDraining:
+      error.message += "is draining: it takes no new calls until resume()";
+      break;
+    case core::RefuseReason::kShed:
+      error.kind = ErrorKind::kOverloaded;
+      error.retry_after_ms = std::chrono::ceil<std::chrono::milliseconds>(refusal.retry_after).count();
+      error.message += "is overloaded: its queue has stood still for " +
+                       base::format_duration(options_.queue_interval) +
+                       " (queue_interval), with waits of more than " +
+                       base::format_duration(options_.queue_target) + " (queue_target; " + situation() +
+                       "). Try again in about " + std::to_string(*error.retry_after_ms) + " ms.";
       break;
   }
   return error;

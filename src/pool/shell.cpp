@@ -28,6 +28,11 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .terminate_grace = options.terminate_grace,
           .health_interval = options.health_interval,
           .health_timeout = options.health_timeout,
+          .max_calls = options.max_calls,
+          .max_age = options.max_age,
+          .idle_ttl = options.idle_ttl,
+          .queue_target = options.queue_target,
+          .queue_interval = options.queue_interval,
           .seed = std::random_device{}()};
 }
 
@@ -91,8 +96,7 @@ std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, TimePoin
         Overloaded{
             // The record is taken here, in the very moment of the grant: later its slot may have a new one.
             [&](const core::Grant& grant) {
-              notify(grant.token,
-                     {.grant = Hold{.record = records_[grant.worker.slot], .epoch = grant.epoch}});
+              notify(grant.token, {.grant = Hold{.record = record_of(grant.worker), .epoch = grant.epoch}});
             },
             [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
             [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
@@ -120,7 +124,7 @@ bool Shell::take_stock(TimePoint now) {
   const bool wants_all = !options_.lazy && !core_.shutting_down();
   const Ledger::Standing standing{.busy = core_.count(SlotState::kBusy),
                                   .exhausted = core_.waiters() > 0 && core_.count(SlotState::kIdle) == 0,
-                                  .short_of_workers = wants_all && core_.ready_count() < options_.size};
+                                  .short_of_workers = wants_all && core_.ready_count() < core_.size()};
   ledger_.stands(standing, now);
   bool nearer = false;
   if (standing.exhausted) nearer |= watch(AlertKind::kExhausted, now);
@@ -215,8 +219,11 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   };
 
   parker.lend(token);
-  auto mine = step_own(core::Checkout{
-      .token = token, .exclusive = wanted.exclusive, .deadline = until.when(), .since = wanted.since});
+  auto mine = step_own(core::Checkout{.token = token,
+                                      .exclusive = wanted.exclusive,
+                                      .deadline = until.when(),
+                                      .since = wanted.since,
+                                      .patient = !wanted.exclusive && deadline.is_never()});
   if (mine && mine->final()) {
     Result<Hold> hold = settle(*mine);
     leave();
@@ -334,12 +341,17 @@ void Shell::lease_returned(LeaseWatch::Ticket ticket) {
 }
 
 Result<void> Shell::wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout) {
-  const std::size_t wanted = count.value_or(options_.size);
-  if (wanted > options_.size) {
+  std::size_t size = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    size = core_.size();
+  }
+  const std::size_t wanted = count.value_or(size);
+  if (wanted > size) {
     return Error{.kind = ErrorKind::kInvalidArgument,
                  .delivery = Delivery::kNotSent,
                  .message = "wait_ready(" + std::to_string(wanted) + "): pool \"" + options_.name +
-                            "\" has size = " + std::to_string(options_.size)};
+                            "\" has size = " + std::to_string(size)};
   }
   // By default a little longer than a start may take, so that a start that took too long is reported as that.
   const Duration patience = timeout.value_or(
@@ -368,11 +380,15 @@ Result<void> Shell::wait_ready(std::optional<std::size_t> count, std::optional<D
                    .message = "pool \"" + options_.name + "\": " + state + " after " +
                               base::format_duration(patience) + " (" + situation() + ")"};
     }
-    if (deadline.is_never()) {
-      ready_changed_.wait(lock);
-    } else {
-      ready_changed_.wait_until(lock, deadline.when());
-    }
+    wait_changed(lock, deadline);
+  }
+}
+
+void Shell::wait_changed(std::unique_lock<std::mutex>& lock, Deadline deadline) {
+  if (deadline.is_never()) {
+    ready_changed_.wait(lock);
+  } else {
+    ready_changed_.wait_until(lock, deadline.when());
   }
 }
 

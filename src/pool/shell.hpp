@@ -8,6 +8,8 @@
 // Thread-safety: all members, from any thread, but for `run` and what is marked as the supervisor's.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <lair/health.hpp>
@@ -71,6 +73,11 @@ struct Prepared {
 // No worker knows it: what they do know, and what was perhaps meant.
 Error unknown_command(const wire::Announcement& announced, std::string_view command);
 
+// How large the pool may ever be made: the keeper's tables have their size from the start.
+constexpr std::size_t most_size_of(const PoolOptions& options) {
+  return std::max<std::size_t>(64, 4 * options.size);
+}
+
 class Shell {
  public:
   // `options` must be valid and resolved (no zero that means "default").
@@ -107,6 +114,12 @@ class Shell {
   PoolStats stats() const;
   PoolHealth health() const;
   void check_now();
+  // Planned changes, each complete when it returns; an error says what is missing. It goes on after its timeout.
+  Result<void> reload(Duration timeout);
+  Result<void> resize(std::size_t size, Duration timeout);
+  Result<void> recycle(std::uint32_t slot, Duration timeout);
+  Result<void> drain(Duration timeout);
+  void admit(core::Admission admission);
   std::vector<CommandInfo> commands() const;
   void shutdown(std::optional<Duration> grace);
   const PoolOptions& options() const { return options_; }
@@ -176,6 +189,12 @@ class Shell {
   Error breaker_open(std::string_view command, const core::Breakers::Refusal& why) const;
 
   bool logs_json() const { return options_.log_format == "json"; }
+  RecordPtr record_of(core::WorkerRef ref) const;  // under the mutex; null: it has none yet
+  void keep_record(RecordPtr record);              // under the mutex
+  WorkerStats worker_stats(core::WorkerRef ref, SlotState state) const;  // under the mutex
+  void wait_changed(std::unique_lock<std::mutex>& lock, Deadline deadline);
+  std::size_t most_size() const { return most_size_of(options_); }
+  Error unfinished(const std::string& what, Duration timeout) const;  // under the mutex
   std::uint32_t borrow_parker();
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
   void close_books(const EndedCall& ended, TimePoint now);      // under the mutex
@@ -204,8 +223,9 @@ class Shell {
   core::RetryBudget retry_budget_;
   core::Effects effects_;            // scratch of a step
   std::vector<core::Effect> inbox_;  // for the supervisor
-  std::vector<RecordPtr> records_;   // by slot: its current worker
-  std::deque<Parker> parkers_;       // never shrinks: addresses stay
+  // By slot: its worker's, and that of the worker beside it while one succeeds the other.
+  std::vector<std::array<RecordPtr, 2>> records_;
+  std::deque<Parker> parkers_;  // never shrinks: addresses stay
   std::vector<std::uint32_t> free_parkers_;
   std::uint32_t next_token_ = 0;
   std::shared_ptr<const wire::Announcement> announced_;  // the latest

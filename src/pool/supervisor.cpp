@@ -127,7 +127,7 @@ void Supervisor::run() {
 
 void Supervisor::carry_out(const core::Effect& effect) {
   std::visit(Overloaded{
-                 [&](const core::Spawn& e) { spawn(e.worker); },
+                 [&](const core::Spawn& e) { spawn(e.worker, e.revision); },
                  [&](const core::Stop& e) { stop(e.worker); },
                  [&](const core::Check& e) { check(e.worker); },
                  [&](const core::Kill& e) { kill(e.worker, e.reason); },
@@ -135,7 +135,8 @@ void Supervisor::carry_out(const core::Effect& effect) {
                  [&](const core::Moved& e) {
                    const bool bad = e.reason == core::Reason::kCrash || e.reason == core::Reason::kTimeout ||
                                     e.reason == core::Reason::kProtocol ||
-                                    e.reason == core::Reason::kUnhealthy;
+                                    e.reason == core::Reason::kUnhealthy ||
+                                    e.reason == core::Reason::kMemoryLimit;
                    const bool news = bad && e.to == core::WorkerState::kDead;
                    std::string text = "[" + shell_.options_.name + " " + std::to_string(e.worker.slot) + "." +
                                       std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " +
@@ -152,6 +153,8 @@ void Supervisor::carry_out(const core::Effect& effect) {
                                 .took = e.took,
                                 .reason = e.reason == core::Reason::kNone ? "" : to_string(e.reason)});
                  },
+                 [&](const core::Reloaded& e) { reloaded(e); },
+                 [&](const core::Succeeded& e) { succeeded(e); },
                  [&](const core::Drained&) { drained_ = true; },
                  [&](const core::Rearm&) {
                    const std::lock_guard lock(shell_.mutex_);
@@ -165,13 +168,18 @@ void Supervisor::carry_out(const core::Effect& effect) {
              effect);
 }
 
-void Supervisor::spawn(core::WorkerRef ref) {
+void Supervisor::spawn(core::WorkerRef ref, core::Revision revision) {
+  if (environment_error_ && revision > environment_revision_) {  // a reload: it may have been mended
+    environment_known_ = false;
+    environment_error_.reset();
+  }
+  environment_revision_ = revision;
   auto ward = std::make_unique<Ward>();
   ward->record = std::make_shared<Record>(ref, shell_.options_.stderr_lines);
   ward->start_deadline = Deadline::after(shell_.options_.start_timeout);
   {
     const std::lock_guard lock(shell_.mutex_);
-    shell_.records_[ref.slot] = ward->record;
+    shell_.keep_record(ward->record);
     ++shell_.counters_.workers_started;
   }
   Ward& placed = *(wards_[key_of(ref)] = std::move(ward));

@@ -55,6 +55,8 @@ class Supervisor {
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
+    bool outgrown = false;    // it is to be replaced for its memory
+    bool over_limit = false;  // it has been condemned for it
 
     // What has passed since the last call belongs to the stage whose `sum` it is.
     void stage_took(Duration& sum) {
@@ -76,12 +78,14 @@ class Supervisor {
 
   // --- What the core wants -------------------------------------------------------------------------
   void carry_out(const core::Effect& effect);
-  void spawn(core::WorkerRef ref);
+  void spawn(core::WorkerRef ref, core::Revision revision);
   void launch(Ward& ward);
   void stop(core::WorkerRef ref);
   void check(core::WorkerRef ref);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
+  void reloaded(const core::Reloaded& news);
+  void succeeded(const core::Succeeded& news);
 
   // --- What the world says -------------------------------------------------------------------------
   void on_launch(worker::LaunchEvent event);
@@ -96,6 +100,8 @@ class Supervisor {
   void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
   void report_alerts(TimePoint now);
+  TimePoint memory_due() const;
+  void look_at_memory(TimePoint now);
 
   // --- Starting ------------------------------------------------------------------------------------
   void prepare_environment();
@@ -129,12 +135,14 @@ class Supervisor {
   std::optional<Error> environment_error_;
   std::optional<Probe> probe_;
   bool environment_known_ = false;
+  core::Revision environment_revision_ = 0;
   std::uint64_t probes_ = 0;
   std::vector<core::WorkerRef> waiting_for_environment_;
   TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();  // likewise
   TimePoint calls_due_ = TimePoint::max();   // likewise
   TimePoint alerts_due_ = TimePoint::max();  // likewise
+  TimePoint looked_at_memory_{};
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

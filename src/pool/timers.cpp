@@ -17,7 +17,7 @@ TimePoint Supervisor::next_wake() {
     calls_due_ = shell_.next_call_due_;
     alerts_due_ = shell_.alerts_.next_look();
   }
-  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_});
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, memory_due()});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -31,6 +31,7 @@ void Supervisor::on_timers(TimePoint now) {
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
   report_leases(now);
   report_alerts(now);
+  look_at_memory(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;
     ward->kill_at = TimePoint::max();

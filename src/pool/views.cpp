@@ -21,7 +21,8 @@ PoolStats Shell::stats() const {
   const std::lock_guard lock(mutex_);
   PoolStats stats = counters_;
   stats.name = options_.name;
-  stats.size = options_.size;
+  stats.size = core_.size();
+  stats.revision = core_.revision();
   stats.overflow = options_.overflow;
   for (std::size_t i = 0; i < kSlotStates; ++i) stats.slots[i] = core_.count(static_cast<SlotState>(i));
   stats.waiters = core_.waiters();
@@ -35,18 +36,48 @@ PoolStats Shell::stats() const {
   stats.workers.reserve(core_.slots());
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {
     const auto view = core_.slot(i);
-    const RecordPtr& record = records_[i];
-    const bool current = record != nullptr && record->ref.generation == view.generation && !record->exit;
-    stats.workers.push_back({.slot = i,
-                             .generation = view.generation,
-                             .state = view.state,
-                             .overflow = view.overflow,
-                             .pid = current ? record->process.pid : 0,
-                             .calls = view.calls,
-                             .failed_checks = view.failed_checks,
-                             .start = current ? record->start : StartTimes{}});
+    if (view.closed && view.state == SlotState::kVacant) continue;
+    WorkerStats worker = worker_stats({i, view.generation}, view.state);
+    worker.overflow = view.overflow;
+    worker.revision = view.revision;
+    worker.calls = view.calls;
+    worker.failed_checks = view.failed_checks;
+    stats.workers.push_back(std::move(worker));
+  }
+  if (const auto surge = core_.surge()) {
+    WorkerStats worker = worker_stats(surge->worker, surge->state);
+    worker.surge = true;
+    worker.revision = surge->revision;
+    worker.calls = surge->calls;
+    stats.workers.push_back(std::move(worker));
   }
   return stats;
+}
+
+WorkerStats Shell::worker_stats(core::WorkerRef ref, SlotState state) const {
+  WorkerStats worker{.slot = ref.slot, .generation = ref.generation, .state = state};
+  if (const RecordPtr record = record_of(ref); record != nullptr && !record->exit) {
+    worker.pid = record->process.pid;
+    worker.memory = record->memory;
+    worker.start = record->start;
+  }
+  return worker;
+}
+
+RecordPtr Shell::record_of(core::WorkerRef ref) const {
+  if (ref.slot >= records_.size()) return nullptr;
+  for (const RecordPtr& record : records_[ref.slot]) {
+    if (record != nullptr && record->ref == ref) return record;
+  }
+  return nullptr;
+}
+
+// In the place of one that the core has buried: at most two of a slot's workers live at once.
+void Shell::keep_record(RecordPtr record) {
+  if (record->ref.slot >= records_.size()) records_.resize(core_.slots());
+  auto& pair = records_[record->ref.slot];
+  const bool first_is_free = pair[0] == nullptr || !core_.alive(pair[0]->ref);
+  pair[first_is_free ? 0 : 1] = std::move(record);
 }
 
 std::vector<CommandInfo> Shell::commands() const {

@@ -1,0 +1,68 @@
+// Shedding: a queue whose oldest waiter has waited longer than `queue_target` for all of `queue_interval` stands still.
+// Then those that have waited for twice the target are refused, by a timer: workers that all hang never come back to
+// look at the queue. Spared are callers that workers now starting will serve, and those that asked for no deadline.
+//
+// The rule is CoDel's, as adapted for requests in "Fail at Scale" (ACM Queue 13:8, 2015), with the waiting time of
+// those that are still waiting in place of that of those just served.
+#include <algorithm>
+
+#include "core/core.hpp"
+
+namespace lair::core {
+
+// The oldest of those that any worker would do for.
+const Waiter* Core::oldest_in_line() const {
+  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
+    if (queue_.at(i).who.any) return &queue_.at(i);
+  }
+  return nullptr;
+}
+
+// After each step.
+void Core::watch_queue() {
+  if (config_.queue_target == kForever) return;
+  const Waiter* oldest = oldest_in_line();
+  const bool stands =
+      oldest != nullptr && now_ - oldest->since >= config_.queue_target && admission_ != Admission::kPaused;
+  if (!stands) {
+    stands_since_ = TimePoint::max();
+  } else if (stands_since_ == TimePoint::max()) {
+    stands_since_ = oldest->since + config_.queue_target;
+  }
+}
+
+TimePoint Core::shed_at() const {
+  if (config_.queue_target == kForever || admission_ == Admission::kPaused || ready_count() == 0)
+    return TimePoint::max();
+  const Waiter* oldest = oldest_in_line();
+  if (oldest == nullptr) return TimePoint::max();
+  const Waiter* first = next_to_shed();
+  if (first == nullptr) return TimePoint::max();
+  const TimePoint stands_since = std::min(stands_since_, oldest->since + config_.queue_target);
+  return std::max(stands_since + config_.queue_interval, first->since + 2 * config_.queue_target);
+}
+
+const Waiter* Core::next_to_shed() const {
+  std::size_t spared = starting_count();
+  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
+    const Waiter& waiter = queue_.at(i);
+    if (!waiter.who.any) continue;
+    if (spared > 0) {
+      --spared;
+    } else if (!waiter.patient) {
+      return &waiter;
+    }
+  }
+  return nullptr;
+}
+
+void Core::shed() {
+  while (shed_at() <= now_) {
+    const Token token = next_to_shed()->token;
+    queue_.take(token);
+    forget_reservation(token);
+    refuse(token, RefuseReason::kShed);
+  }
+}
+
+}  // namespace lair::core

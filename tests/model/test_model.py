@@ -9,7 +9,8 @@ import pytest
 
 # What can be searched while one waits: bounds of which each leaves something else out.
 SMALL = {
-    "two workers": ("WORKERS=2", "DEATHS=1"),
+    "two workers": ("WORKERS=2", "DEATHS=1", "EXPIRIES=0"),
+    "two workers, a deadline": ("WORKERS=2", "CALLS=1", "DEATHS=1"),
     "one worker, checked": ("WORKERS=1", "DEATHS=1", "CHECKS=1"),
     "three callers": ("WORKERS=1", "CALLERS=3", "CALLS=1", "DEATHS=1"),
 }

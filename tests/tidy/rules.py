@@ -196,6 +196,19 @@ def decisions_are_indexed(root: Path) -> Iterator[str]:
             yield f"{path}:1: not listed in docs/adr/README.md"
 
 
+def error_kinds_are_explained(root: Path) -> Iterator[str]:
+    header, page = "include/lair/error.hpp", "docs/troubleshooting.md"
+    places = (root / header, root / page)
+    code, prose = (place.read_text(encoding="utf-8") if place.is_file() else "" for place in places)
+    declared = re.search(r"enum class ErrorKind[^{]*\{(.*?)\};", code, re.DOTALL)
+    kinds = set(re.findall(r"^\s*(k\w+)", declared[1], re.MULTILINE)) if declared else set()
+    explained = set(re.findall(r"^## (k\w+)$", prose, re.MULTILINE))
+    for kind in sorted(kinds - explained):
+        yield f"{header}:1: {kind} has no section in {page}"
+    for kind in sorted(explained - kinds):
+        yield f"{page}:1: there is no {kind}"
+
+
 RULES: list[Callable[[Path], Iterator[str]]] = [
     floors,
     no_fork,
@@ -209,4 +222,5 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     changelog,
     links_lead_somewhere,
     decisions_are_indexed,
+    error_kinds_are_explained,
 ]

@@ -41,6 +41,8 @@ VIOLATIONS = [
     ("changelog", "CHANGELOG.md", "# Changelog\n"),
     ("links_lead_somewhere", "docs/a.md", "[b](b.md)\n"),
     ("decisions_are_indexed", "docs/adr/0001-a.md", "# a\n"),
+    ("error_kinds_are_explained", "include/lair/error.hpp", "enum class ErrorKind : int {\n  kLost,\n};\n"),
+    ("error_kinds_are_explained", "docs/troubleshooting.md", "## kFound\n"),
 ]
 
 # rule, file, text that it must let pass
@@ -66,6 +68,8 @@ RELATIVES = [
     ("changelog", "CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n"),
     ("links_lead_somewhere", "docs/a.md", "[here](a.md) [there](https://example.org/x)\n"),
     ("decisions_are_indexed", "docs/adr/README.md", "[1](0001-a.md)\n"),
+    ("error_kinds_are_explained", "include/lair/error.hpp", "enum class Delivery {\n  kNotSent,\n};\n"),
+    ("error_kinds_are_explained", "docs/troubleshooting.md", "## Symptoms without an error\n### kinds\n"),
 ]
 
 

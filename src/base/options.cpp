@@ -163,6 +163,7 @@ constexpr DurationRule kDurationRules[] = {
     {"health_timeout", &PoolOptions::health_timeout, true, 1h,
      "a worker that hangs would keep its slot for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
+    {"slow_call", &PoolOptions::slow_call, false, kForever, ""},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
     {"terminate_grace", &PoolOptions::terminate_grace, true, 24h,

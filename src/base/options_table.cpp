@@ -160,6 +160,7 @@ constexpr std::array kTable = {
     row<&P::health_interval>("health_interval", "duration", "", "rest after which an idle worker is checked"),
     row<&P::health_timeout>("health_timeout", "duration", "", "time to answer a check; 0: min(5 s, health_interval)"),
     row<&P::lease_warning>("lease_warning", "duration", "", "time after which a lease that is still held is reported"),
+    row<&P::slow_call>("slow_call", "duration", "", "time after which a call that still runs is reported with its stack"),
     row<&B::enabled>("breaker_enabled", "yes or no", "", "refuse commands for a while that cost too many workers"),
     row<&B::window>("breaker_window", "duration", "", "time within which a command's failures are counted"),
     row<&B::min_calls>("breaker_min_calls", "number", "calls", "fewer calls within the window prove nothing"),

@@ -106,6 +106,11 @@ void Pool::check() {
   if (!shell_->inert()) shell_->check_now();
 }
 
+Result<WorkerStack> Pool::stack(std::uint32_t slot, Duration timeout) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->stack(slot, timeout);
+}
+
 void Pool::shutdown(std::optional<Duration> grace) {
   if (!shell_->inert()) shell_->shutdown(grace);
 }

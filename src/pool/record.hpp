@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/types.hpp"
 #include "worker/channel.hpp"
@@ -42,7 +43,13 @@ struct Record {
   std::optional<TimePoint> checked;  // when it last answered a check
   // When the call that it runs must have ended; the supervisor interrupts its channel then.
   TimePoint call_due = TimePoint::max();
-  bool interrupted = false;  // it has been: the channel is of no use any more
+  struct Running {
+    std::string_view command;  // its caller's, who waits for it
+    TimePoint since;
+    bool reported = false;  // as slow
+  };
+  std::optional<Running> running;  // the call that it has; a lease has none between its calls
+  bool interrupted = false;        // it has been: the channel is of no use any more
 };
 
 using RecordPtr = std::shared_ptr<Record>;

@@ -31,6 +31,8 @@
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
+#include "pool/slow_calls.hpp"
+#include "pool/stacks.hpp"
 #include "worker/launcher.hpp"
 
 namespace lair::pool {
@@ -107,6 +109,7 @@ class Shell {
   PoolStats stats() const;
   PoolHealth health() const;
   void check_now();
+  Result<WorkerStack> stack(std::uint32_t slot, Duration timeout);
   std::vector<CommandInfo> commands() const;
   void shutdown(std::optional<Duration> grace);
   const PoolOptions& options() const { return options_; }
@@ -134,6 +137,7 @@ class Shell {
 
  private:
   friend class Supervisor;
+  friend class Stacks;
 
   // What has to be done once the mutex is left.
   struct Outbox {
@@ -184,7 +188,7 @@ class Shell {
   Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
   // The deadlines of calls that a worker is busy with: their callers just read, and the supervisor interrupts them.
   // All under the mutex. True: the supervisor sleeps for too long and must be woken.
-  bool watch_call(Record& record, Deadline deadline);
+  bool watch_call(Record& record, Deadline deadline, std::string_view command, TimePoint now);
   bool call_ended(Record& record);  // false: it was interrupted
   std::vector<RecordPtr> overdue_calls(
       TimePoint now);  // to be interrupted; their workers count as lost from now on
@@ -211,6 +215,7 @@ class Shell {
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
   LeaseWatch leases_;
+  SlowCalls slow_calls_;
   Alerts alerts_;
   TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
   PoolStats counters_;                          // the counting fields only, but for those of the ledger
@@ -219,6 +224,8 @@ class Shell {
   std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
   std::condition_variable exited_;         // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;
+
+  StackDesk stack_desk_;  // its own mutex
 
   // --- The supervisor's own ------------------------------------------------------------------------
   std::unique_ptr<Supervisor> supervisor_;

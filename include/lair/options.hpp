@@ -141,6 +141,10 @@ struct PoolOptions {
   // A lease held longer than this is reported in the log, with the line where it was taken. `kForever`: never.
   Duration lease_warning = std::chrono::seconds(60);
 
+  // A call that a worker has been at for longer than this is reported while it runs, once, with its Python stack: in the
+  // log, as an event and in the statistics. `kForever`: never.
+  Duration slow_call = kForever;
+
   BreakerOptions breaker = {};
   // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.
   std::size_t retries = 2;

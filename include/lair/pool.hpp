@@ -23,6 +23,7 @@
 #include <lair/lease.hpp>
 #include <lair/options.hpp>
 #include <lair/stats.hpp>
+#include <lair/worker_stack.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -86,6 +87,12 @@ class Pool final : public Endpoint {
   PoolHealth health() const;
   // Has every idle worker checked now instead. Returns at once: health() will tell.
   void check();
+
+  // What the worker in a slot is doing right now: the frames of its Python threads, also while C code holds the GIL. Blocks
+  // until it has written them, a millisecond or so, `timeout` at most; its call goes on (docs/telemetry.md says what that
+  // means to C code that waits). kUnavailable: the slot has no worker, or one that cannot tell (protocol 1);
+  // kDeadlineExceeded: it did not answer, as a stopped one does not; kWorkerLost: it ended meanwhile.
+  Result<WorkerStack> stack(std::uint32_t slot, Duration timeout = std::chrono::seconds(1));
 
   // --- Changes at run time: docs/operations.md -----------------------------------------------------
   // Each blocks until it is complete, for `timeout` at most (then kDeadlineExceeded, and it goes on). Callers need not be

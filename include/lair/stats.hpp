@@ -113,6 +113,7 @@ struct PoolStats {
   std::uint64_t retried_ok = 0;      // calls of `ok` that had failed at first
   std::uint64_t leases = 0;          // held now
   std::uint64_t leases_leaked = 0;   // were held longer than `lease_warning`
+  std::uint64_t slow_calls = 0;      // a worker was at them for longer than `slow_call`
 
   std::uint64_t workers_started = 0;  // spawned
   std::uint64_t workers_ready = 0;    // of these, became ready

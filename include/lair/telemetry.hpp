@@ -27,6 +27,7 @@ enum class PoolEventKind : std::uint8_t {
   kLeaseLeaked,
   kAlertRaised,
   kAlertCleared,
+  kSlowCall,
 };
 
 struct PoolEvent {
@@ -44,10 +45,12 @@ struct PoolEvent {
   // Which of these a kind sets is in the table; the others are empty.
   std::string from = {};              // states, as in docs/telemetry.md
   std::string to = {};                //
-  std::optional<Duration> took = {};  // how long it was in `from`; how long the lease has been held
+  std::optional<Duration> took = {};  // how long it was in `from`; the lease has been held; the call has run
   std::string reason = {};            // why a worker ended; which alert; how a reload stands
   std::string stage = {};             // of a start
   std::string message = {};           // for people
+  std::string command = {};           // of a call
+  std::string stack = {};             // of the worker's threads, on several lines
 };
 
 // The kinds by number: name and the members that each sets besides `at` and `pool`.

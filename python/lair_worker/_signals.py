@@ -37,6 +37,7 @@ LAST_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 _PARENT_DEATH = SIGRTMAX - 1
 _WRITE_STACKS = SIGRTMAX - 2
+_SHOW_STACKS = SIGRTMAX - 3
 
 
 class Terminated(SystemExit):
@@ -112,6 +113,31 @@ def write_stacks_on_demand() -> int:
     except (ImportError, OSError, RuntimeError, ValueError):
         return 0
     return int(_WRITE_STACKS)
+
+
+def show_stacks_on_demand() -> dict[str, int] | None:
+    """Has a signal append the stacks of all threads to a file in memory, which the host opens through /proc.
+
+    What to announce: the signal and the file's descriptor; None where that can't be. A file of its own: on
+    stderr the stacks would mix with whatever else is written there. To append, as the host empties it.
+    """
+    fd = -1
+    try:
+        import faulthandler
+
+        if getsignal(_SHOW_STACKS) != SIG_DFL:
+            return None  # the user's
+        memory = os.memfd_create("lair-stacks")
+        try:
+            fd = os.open(f"/proc/self/fd/{memory}", os.O_WRONLY | os.O_APPEND)
+        finally:
+            os.close(memory)
+        faulthandler.register(_SHOW_STACKS, file=fd, all_threads=True)
+    except (AttributeError, ImportError, OSError, RuntimeError, ValueError):
+        if fd >= 0:
+            os.close(fd)
+        return None
+    return {"signal": int(_SHOW_STACKS), "fd": fd}
 
 
 def limit_end() -> None:

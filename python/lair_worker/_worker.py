@@ -162,6 +162,8 @@ class Worker:
         }
         if stack_signal := _signals.write_stacks_on_demand():
             result["lair"]["stack_signal"] = stack_signal
+        if stacks := _signals.show_stacks_on_demand():
+            result["lair"]["stacks"] = stacks
         channel.send(_protocol1.success_reply(number, result))
         protocol = _protocol2.Protocol2(self, channel, offer["generation"])
         try:

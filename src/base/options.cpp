@@ -168,6 +168,7 @@ constexpr DurationRule kDurationRules[] = {
     {"queue_target", &PoolOptions::queue_target, false, kForever, ""},
     {"queue_interval", &PoolOptions::queue_interval, false, 1h, "a queue could stand still for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
+    {"slow_call", &PoolOptions::slow_call, false, kForever, ""},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
     {"terminate_grace", &PoolOptions::terminate_grace, true, 24h,

@@ -117,6 +117,7 @@ void add(PoolStats& sum, const PoolStats& other) {
   sum.oldest_wait = std::max(sum.oldest_wait, other.oldest_wait);
   sum.inflight += other.inflight;
   sum.leases_leaked += other.leases_leaked;
+  sum.slow_calls += other.slow_calls;
   for (const CommandStats& theirs : other.commands) {
     const auto ours = std::find_if(sum.commands.begin(), sum.commands.end(),
                                    [&](const CommandStats& command) { return command.name == theirs.name; });
@@ -227,6 +228,8 @@ std::string to_prometheus(std::span<const PoolStats> given) {
             [](const S& s) { return seconds(s.below_size_time); });
   each_pool("lair_leases_leaked_total", "counter", "Leases that were held longer than lease_warning.",
             [](const S& s) { return s.leases_leaked; });
+  each_pool("lair_slow_calls_total", "counter", "Calls that a worker was at for longer than slow_call.",
+            [](const S& s) { return s.slow_calls; });
   page.family("lair_build_info", "gauge", "Always 1; the version of Lair is a label.");
   for (const PoolStats& pool : pools) {
     page.sample({{"pool", pool.name}, {"version", LAIR_VERSION_STRING}}, 1);

@@ -92,6 +92,7 @@ Json to_json_value(const PoolStats& stats) {
           {"retried_ok", stats.retried_ok},
           {"leases", stats.leases},
           {"leases_leaked", stats.leases_leaked},
+          {"slow_calls", stats.slow_calls},
           {"workers_started", stats.workers_started},
           {"workers_ready", stats.workers_ready},
           {"workers_exited", stats.workers_exited},

@@ -20,6 +20,7 @@ constexpr std::array kTable = {
     PoolEventInfo{K::kLeaseLeaked, "lease_leaked", "worker, took, message"},
     PoolEventInfo{K::kAlertRaised, "alert_raised", "reason, message"},
     PoolEventInfo{K::kAlertCleared, "alert_cleared", "reason, message"},
+    PoolEventInfo{K::kSlowCall, "slow_call", "worker, took, message, command, stack"},
 };
 
 constexpr bool in_order() {
@@ -54,6 +55,8 @@ Json to_json_value(const PoolEvent& event) {
   text("reason", event.reason);
   text("stage", event.stage);
   text("message", event.message);
+  text("command", event.command);
+  text("stack", event.stack);
   return value;
 }
 

@@ -40,6 +40,8 @@ const Info kAll[] = {
     {Point::kStreamWaitRead, "blocking read of a stream", {EINTR, ENOMEM}, true},
     {Point::kStreamWrite, "write to a stream", {EINTR, EAGAIN, ENOMEM, ENOBUFS}, true},
     {Point::kStreamLook, "look at a stream", {EINTR, ENOMEM}},
+    {Point::kStackFileOpen, "open of a worker's stacks", {EMFILE, ENFILE, ENOMEM, EACCES}},
+    {Point::kStackFileRead, "read of a worker's stacks", {EINTR, ENOMEM}, true},
     {Point::kDuplicate, "fcntl(F_DUPFD)", {EMFILE}},
     {Point::kWait, "ppoll", {EINTR, ENOMEM}},
     {Point::kSpawnDuplicate, "fcntl(F_DUPFD) for a keeper", {EMFILE}},

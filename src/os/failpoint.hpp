@@ -44,6 +44,8 @@ enum class Point : std::uint8_t {
   kStreamWaitRead,
   kStreamWrite,
   kStreamLook,
+  kStackFileOpen,
+  kStackFileRead,
   kDuplicate,
   kWait,
   kSpawnDuplicate,

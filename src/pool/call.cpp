@@ -360,7 +360,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
       close_books(ended(Ending::kShed), prepared->started);
       return *std::move(refusal);
     }
-    wake = watch_call(*hold.record, prepared->deadline);
+    wake = watch_call(*hold.record, prepared->deadline, command, prepared->started);
   }
   if (wake) wake_.notify();
   Attempt outcome = attempt(*hold.record, command, prepared->arguments, prepared->positional,
@@ -390,15 +390,18 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
   return error;
 }
 
-bool Shell::watch_call(Record& record, Deadline deadline) {
+bool Shell::watch_call(Record& record, Deadline deadline, std::string_view command, TimePoint now) {
+  record.running = Record::Running{.command = command, .since = now};
   record.call_due = deadline.when();
-  if (record.call_due >= next_call_due_) return false;
+  const bool to_watch = slow_calls_.began(now);
+  if (record.call_due >= next_call_due_) return to_watch;
   next_call_due_ = record.call_due;
   return true;
 }
 
 bool Shell::call_ended(Record& record) {
   record.call_due = TimePoint::max();
+  record.running.reset();
   return !record.interrupted;
 }
 

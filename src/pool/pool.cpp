@@ -131,6 +131,11 @@ void Pool::resume() {
   if (!shell_->inert()) shell_->admit(core::Admission::kOpen);
 }
 
+Result<WorkerStack> Pool::stack(std::uint32_t slot, Duration timeout) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->stack(slot, timeout);
+}
+
 void Pool::shutdown(std::optional<Duration> grace) {
   if (!shell_->inert()) shell_->shutdown(grace);
 }

@@ -4,11 +4,14 @@
 // Thread-safety: in groups, below.
 #pragma once
 
+#include <array>
 #include <lair/error.hpp>
 #include <lair/stats.hpp>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/types.hpp"
 #include "worker/channel.hpp"
@@ -43,9 +46,18 @@ struct Record {
   std::uint64_t memory = 0;          // private bytes, when they were last looked at
   // When the call that it runs must have ended; the supervisor interrupts its channel then.
   TimePoint call_due = TimePoint::max();
-  bool interrupted = false;  // it has been: the channel is of no use any more
+  struct Running {
+    std::string_view command;  // its caller's, who waits for it
+    TimePoint since;
+    bool reported = false;  // as slow
+  };
+  std::optional<Running> running;  // the call that it has; a lease has none between its calls
+  bool interrupted = false;        // it has been: the channel is of no use any more
 };
 
 using RecordPtr = std::shared_ptr<Record>;
+
+// By slot: its worker's, and that of the worker beside it while one succeeds the other.
+using Records = std::vector<std::array<RecordPtr, 2>>;
 
 }  // namespace lair::pool

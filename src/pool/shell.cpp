@@ -48,6 +48,7 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
       breakers_(options_.breaker),
       records_(options_.size + options_.overflow),
       leases_(options_.name, options_.lease_warning),
+      slow_calls_(options_.slow_call),
       alerts_(options_.size),
       supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
   thread_ = std::thread([this] { supervisor_->run(); });
@@ -196,7 +197,8 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       }
       ledger_.got_worker(now - came);
       // A lease's calls come later, each with a deadline of its own.
-      if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline);
+      if (!wanted.exclusive)
+        outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline, wanted.command, now);
       return *notice.grant;
     }
     if (notice.refusal->why == core::RefuseReason::kExpired) {

@@ -33,6 +33,8 @@
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
+#include "pool/slow_calls.hpp"
+#include "pool/stacks.hpp"
 #include "worker/launcher.hpp"
 
 namespace lair::pool {
@@ -114,6 +116,7 @@ class Shell {
   PoolStats stats() const;
   PoolHealth health() const;
   void check_now();
+  Result<WorkerStack> stack(std::uint32_t slot, Duration timeout);
   // Planned changes, each complete when it returns; an error says what is missing. It goes on after its timeout.
   Result<void> reload(Duration timeout);
   Result<void> resize(std::size_t size, Duration timeout);
@@ -147,6 +150,7 @@ class Shell {
 
  private:
   friend class Supervisor;
+  friend class Stacks;
 
   // What has to be done once the mutex is left.
   struct Outbox {
@@ -203,7 +207,7 @@ class Shell {
   Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
   // The deadlines of calls that a worker is busy with: their callers just read, and the supervisor interrupts them.
   // All under the mutex. True: the supervisor sleeps for too long and must be woken.
-  bool watch_call(Record& record, Deadline deadline);
+  bool watch_call(Record& record, Deadline deadline, std::string_view command, TimePoint now);
   bool call_ended(Record& record);  // false: it was interrupted
   std::vector<RecordPtr> overdue_calls(
       TimePoint now);  // to be interrupted; their workers count as lost from now on
@@ -223,14 +227,14 @@ class Shell {
   core::RetryBudget retry_budget_;
   core::Effects effects_;            // scratch of a step
   std::vector<core::Effect> inbox_;  // for the supervisor
-  // By slot: its worker's, and that of the worker beside it while one succeeds the other.
-  std::vector<std::array<RecordPtr, 2>> records_;
+  Records records_;
   std::deque<Parker> parkers_;  // never shrinks: addresses stay
   std::vector<std::uint32_t> free_parkers_;
   std::uint32_t next_token_ = 0;
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
   LeaseWatch leases_;
+  SlowCalls slow_calls_;
   Alerts alerts_;
   TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
   PoolStats counters_;                          // the counting fields only, but for those of the ledger
@@ -239,6 +243,8 @@ class Shell {
   std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
   std::condition_variable exited_;         // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;
+
+  StackDesk stack_desk_;  // its own mutex
 
   // --- The supervisor's own ------------------------------------------------------------------------
   std::unique_ptr<Supervisor> supervisor_;

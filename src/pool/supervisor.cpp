@@ -34,6 +34,8 @@ std::uint64_t tag(Source source, std::uint64_t key = 0) {
   return key << kKindBits | static_cast<std::uint64_t>(source);
 }
 
+}  // namespace
+
 std::string indented(const std::string& text) {
   std::string result;
   for (std::size_t begin = 0; begin < text.size();) {
@@ -44,10 +46,8 @@ std::string indented(const std::string& text) {
   return result;
 }
 
-}  // namespace
-
 Supervisor::Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher)
-    : shell_(shell), launcher_(std::move(launcher)) {
+    : shell_(shell), launcher_(std::move(launcher)), stacks_(shell, *launcher_) {
   if (!poller_.add(shell_.wake_.fd(), tag(Source::kInbox)) ||
       !poller_.add(launcher_->poll_fd(), tag(Source::kLauncher))) {
     os::throw_refused("epoll_ctl");
@@ -115,6 +115,7 @@ void Supervisor::run() {
     on_timers(SteadyClock::now());
   }
   for (auto& [key, ward] : wards_) drain_logs(*ward);
+  stacks_.close();
   // The keeper goes, and with it whatever would not.
   launcher_.reset();
   shell_.log(LogLevel::kDebug, "pool \"" + shell_.options_.name + "\" has shut down");
@@ -349,6 +350,7 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
 
 void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
   ward.exited = true;
+  stacks_.ended(ward.record->ref);
   drain_logs(ward);
   Record& record = *ward.record;
   unwatch_channel(ward);

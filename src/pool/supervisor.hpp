@@ -15,6 +15,8 @@
 #include "os/poller.hpp"
 #include "pool/environment.hpp"
 #include "pool/record.hpp"
+#include "pool/slow_calls.hpp"
+#include "pool/stacks.hpp"
 #include "wire/message.hpp"
 #include "worker/launcher.hpp"
 #include "worker/log_pump.hpp"
@@ -30,6 +32,9 @@ inline worker::WorkerKey worker_key(core::WorkerRef ref) {
 inline core::WorkerRef worker_ref(worker::WorkerKey key) {
   return {.slot = key.slot, .generation = key.generation};
 }
+
+// Each line of `text`, indented, after a line of its own.
+std::string indented(const std::string& text);
 
 class Supervisor {
  public:
@@ -99,6 +104,8 @@ class Supervisor {
   void on_timers(TimePoint now);
   void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
+  void report_slow_calls(TimePoint now);
+  void report_slow_call(const SlowCalls::Slow& slow, TimePoint seen, const Stacks::Taken& taken);
   void report_alerts(TimePoint now);
   TimePoint memory_due() const;
   void look_at_memory(TimePoint now);
@@ -129,6 +136,7 @@ class Supervisor {
 
   Shell& shell_;
   std::unique_ptr<worker::Launcher> launcher_;
+  Stacks stacks_;
   os::Poller poller_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Ward>> wards_;
   std::optional<Environment> environment_;
@@ -138,10 +146,11 @@ class Supervisor {
   core::Revision environment_revision_ = 0;
   std::uint64_t probes_ = 0;
   std::vector<core::WorkerRef> waiting_for_environment_;
-  TimePoint core_timer_ = TimePoint::max();  // as it stood when the supervisor last went to sleep
-  TimePoint leases_due_ = TimePoint::max();  // likewise
-  TimePoint calls_due_ = TimePoint::max();   // likewise
-  TimePoint alerts_due_ = TimePoint::max();  // likewise
+  TimePoint core_timer_ = TimePoint::max();      // as it stood when the supervisor last went to sleep
+  TimePoint leases_due_ = TimePoint::max();      // likewise
+  TimePoint calls_due_ = TimePoint::max();       // likewise
+  TimePoint slow_calls_due_ = TimePoint::max();  // likewise
+  TimePoint alerts_due_ = TimePoint::max();      // likewise
   TimePoint looked_at_memory_{};
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();

@@ -1,5 +1,5 @@
 // What the supervisor does because time has passed: the core's timers, starts that take too long, calls that miss their
-// deadline, leases that are held for long, kills that were put off.
+// deadline, leases that are held for long, slow calls, kills that were put off.
 #include <algorithm>
 #include <csignal>
 
@@ -15,9 +15,11 @@ TimePoint Supervisor::next_wake() {
     core_timer_ = shell_.core_.next_timer(SteadyClock::now());
     leases_due_ = shell_.leases_.next_look();
     calls_due_ = shell_.next_call_due_;
+    slow_calls_due_ = shell_.slow_calls_.next_look();
     alerts_due_ = shell_.alerts_.next_look();
   }
-  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, memory_due()});
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, slow_calls_due_,
+                             stacks_.next(), memory_due()});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -30,6 +32,8 @@ void Supervisor::on_timers(TimePoint now) {
   interrupt_overdue_calls(now);
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
   report_leases(now);
+  report_slow_calls(now);
+  stacks_.on_time(now);
   report_alerts(now);
   look_at_memory(now);
   for (auto& [key, ward] : wards_) {

@@ -26,6 +26,13 @@ bool flag_of(const Json& object, const char* key) {
   return found != object.end() && found->is_boolean() && found->get<bool>();
 }
 
+// The others mean something else to somebody.
+bool is_real_time_signal(const Json& value) {
+  return value.is_number_unsigned() && value >= 34u && value <= 64u;
+}
+// The kernel's own limit (fs.nr_open) is lower.
+constexpr unsigned kLargestFd = 0x7fff'ffff;
+
 std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair, Announcement announcement) {
   if (!lair.is_object()) return Malformed{"result.lair is not an object"};
   if (lair.value("version", Json()) != Json(kProtocolVersion)) {
@@ -48,10 +55,18 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
       return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
   }
   if (const auto signal = lair.find("stack_signal"); signal != lair.end()) {
-    // A real-time signal: the others mean something else to somebody.
-    if (!signal->is_number_unsigned() || *signal < 34u || *signal > 64u)
+    if (!is_real_time_signal(*signal))
       return Malformed{"result.lair.stack_signal is not a real-time signal: " + printable(signal->dump())};
     announcement.stack_signal = signal->get<int>();
+  }
+  if (const auto stacks = lair.find("stacks"); stacks != lair.end()) {
+    const Json signal = stacks->is_object() ? stacks->value("signal", Json()) : Json();
+    const Json fd = stacks->is_object() ? stacks->value("fd", Json()) : Json();
+    if (!is_real_time_signal(signal) || !fd.is_number_unsigned() || fd < 3u || fd > kLargestFd) {
+      return Malformed{"result.lair.stacks is not a real-time signal and a descriptor: " +
+                       printable(stacks->dump())};
+    }
+    announcement.stacks = {.signal = signal.get<int>(), .fd = fd.get<int>()};
   }
   const auto commands = lair.find("commands");
   if (commands == lair.end() || !commands->is_array())

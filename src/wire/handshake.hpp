@@ -31,6 +31,11 @@ struct Announcement {
   std::uint32_t concurrency = 1;
   std::size_t max_frame = kDefaultMaxFrame;  // of what the worker is willing to read
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
+  // Has it append its threads' stacks to a file in its memory, and that file's descriptor there. 0: it has none.
+  struct Stacks {
+    int signal = 0;
+    int fd = -1;
+  } stacks;
   std::string python;                        // its version; empty if it isn't one, or does not say
   std::vector<Command> commands;             // protocol 2 only
   std::set<std::string, std::less<>> names;  // theirs

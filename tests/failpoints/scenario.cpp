@@ -104,6 +104,11 @@ void Scenario::use(Pool& pool) {
   calls(pool, 250'000);
   other.join();
   if (!beside) judge(beside.error(), "a call beside the others");
+  const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : kPatience);
+  if (!stack && kind_ == Kind::kPython) judge(stack.error(), "a stack");
+  if (stack && stack->frames.find("lair_worker") == std::string::npos) {
+    complain("a stack without frames: " + stack->frames);
+  }
   if (auto lease = pool.try_checkout()) {
     calls(*lease, 100);
   } else {

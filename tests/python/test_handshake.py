@@ -183,13 +183,51 @@ def test_the_announced_signal_writes_the_stacks_while_c_code_holds_the_gil(start
     wait_until(lambda: "in hold" in worker.stderr_log.now(), "its stack is written")
 
 
+def test_the_stacks_go_to_a_file_in_memory_and_not_to_stderr(start):
+    worker = start("""
+        import time
+        def rest(): time.sleep(60)
+    """)
+    stacks = worker.greet()["lair"]["stacks"]
+    assert signal.SIGRTMIN <= stacks["signal"] <= signal.SIGRTMAX
+    path = f"/proc/{worker.pid}/fd/{stacks['fd']}"
+    assert os.readlink(path).startswith("/memfd:lair-stacks")
+    worker.send_call("rest", [])
+    with open(path, "r+") as file:
+
+        def shown():
+            worker.signal(stacks["signal"])
+            file.seek(0)
+            return "in rest" in file.read()
+
+        wait_until(shown, "the command's frame is in the file")
+        file.truncate(0)  # as the host does: what follows is written at the begin again
+        wait_until(shown, "it is there again")
+        file.seek(0)
+        assert "\0" not in file.read()
+    assert "in rest" not in worker.stderr_log.now()
+
+
+def test_no_program_that_a_command_starts_has_the_file_of_the_stacks(start):
+    worker = start("""
+        import os, subprocess
+        def listed():
+            return subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, stdout=-1).stdout.decode()
+    """)
+    fd = worker.greet()["lair"]["stacks"]["fd"]
+    assert "lair-stacks" in os.readlink(f"/proc/{worker.pid}/fd/{fd}")
+    assert "lair-stacks" not in worker.call("listed")
+
+
 def test_a_signal_that_the_user_has_taken_is_not_announced(start):
     worker = start("""
         import signal
         signal.signal(signal.SIGRTMAX - 2, lambda *_: None)
+        signal.signal(signal.SIGRTMAX - 3, lambda *_: None)
         def f(): return 1
     """)
-    assert "stack_signal" not in worker.greet()["lair"]
+    announced = worker.greet()["lair"]
+    assert "stack_signal" not in announced and "stacks" not in announced
     assert worker.call("f") == 1
 
 

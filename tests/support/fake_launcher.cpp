@@ -91,26 +91,26 @@ void FakeWorker::close_channel() {
 
 // --- Behaviours -------------------------------------------------------------------------------------
 
-bool shake_hands(FakeWorker& worker, const std::vector<std::string>& commands) {
+bool shake_hands(FakeWorker& worker, const std::vector<std::string>& commands, const Json& more) {
   if (!worker.read()) return false;
   Json announced = Json::array();
   for (const std::string& name : commands) announced.push_back({{"name", name}, {"kind", "call"}});
+  Json lair = {{"version", 2},
+               {"codec", "json"},
+               {"concurrency", 1},
+               {"max_frame", 64u << 20},
+               {"commands", std::move(announced)}};
+  lair.update(more);
   return worker.write({{"id", 0},
                        {"success", true},
                        {"timestamp", "now"},
-                       {"result",
-                        {{"status", "ok"},
-                         {"lair",
-                          {{"version", 2},
-                           {"codec", "json"},
-                           {"concurrency", 1},
-                           {"max_frame", 64u << 20},
-                           {"commands", std::move(announced)}}}}}});
+                       {"result", {{"status", "ok"}, {"lair", std::move(lair)}}}});
 }
 
-Behaviour protocol_two(Handler handler, std::vector<std::string> commands) {
-  return [handler = std::move(handler), commands = std::move(commands)](FakeWorker& worker) {
-    if (!shake_hands(worker, commands)) return;
+Behaviour protocol_two(Handler handler, std::vector<std::string> commands, Json more) {
+  return [handler = std::move(handler), commands = std::move(commands),
+          more = std::move(more)](FakeWorker& worker) {
+    if (!shake_hands(worker, commands, more)) return;
     if (!worker.write({4, 0, worker.generation()})) return;
     while (const auto message = worker.read()) {
       if (message->at(0) == 5) return;
@@ -180,7 +180,10 @@ class FakeWorld::FakeLauncher final : public worker::Launcher {
     return std::exchange(world_.events_, {});
   }
   void spawn(worker::SpawnRequest request) override { world_.spawn(request.key); }
-  void signal(WorkerKey key, int signal_number) override { world_.kill(key, signal_number); }
+  void signal(WorkerKey key, int signal_number) override {
+    if (world_.on_signal) world_.on_signal(key, signal_number);
+    world_.kill(key, signal_number);
+  }
 
  private:
   FakeWorld& world_;
@@ -194,6 +197,11 @@ std::unique_ptr<worker::Launcher> FakeWorld::launcher() { return std::make_uniqu
 void FakeWorld::behave(Behaviour behaviour) {
   const std::lock_guard lock(mutex_);
   behaviour_ = std::move(behaviour);
+}
+
+void FakeWorld::give_own_pid() {
+  const std::lock_guard lock(mutex_);
+  own_pid_ = true;
 }
 
 void FakeWorld::hold_spawns() {
@@ -272,7 +280,7 @@ void FakeWorld::start(WorkerKey key) {
   LAIR_ASSERT(fake == nullptr, "a worker is spawned twice");
   fake = std::make_unique<FakeWorker>(*this, key, os::Fd(channel[1]), os::Fd(err[1]), std::move(exit));
   worker::Spawned spawned{.key = key, .process = {}, .pipes = {}};
-  spawned.process.pid = kFakePids + static_cast<int>(spawned_);
+  spawned.process.pid = own_pid_ ? ::getpid() : kFakePids + static_cast<int>(spawned_);
   spawned.process.exit_fd = std::move(exit_for_host);
   spawned.pipes.channel = os::Fd(channel[0]);
   spawned.pipes.stderr_log = os::Fd(err[0]);

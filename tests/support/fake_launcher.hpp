@@ -80,11 +80,13 @@ struct FakeRaise {
 using Handler =
     std::function<std::optional<Json>(FakeWorker&, const std::string& command, const Json& arguments)>;
 
-// Well-behaved workers. Protocol 2 announces `commands`.
-Behaviour protocol_two(Handler handler, std::vector<std::string> commands = {"echo"});
+// Well-behaved workers. Protocol 2 announces `commands`, and `more` as further members of result.lair.
+Behaviour protocol_two(Handler handler, std::vector<std::string> commands = {"echo"},
+                       Json more = Json::object());
 Behaviour protocol_one(Handler handler);
 // The host's first frame, answered so that protocol 2 is spoken from then on. False: killed meanwhile.
-bool shake_hands(FakeWorker& worker, const std::vector<std::string>& commands);
+bool shake_hands(FakeWorker& worker, const std::vector<std::string>& commands,
+                 const Json& more = Json::object());
 
 class FakeWorld {
  public:
@@ -95,6 +97,10 @@ class FakeWorld {
 
   // For workers spawned from now on.
   void behave(Behaviour behaviour);
+  // For workers spawned from now on: their pid is this process's, for what is looked up in /proc.
+  void give_own_pid();
+  // Called with each signal that the pool sends a worker, on the supervisor's thread. Set it before there is a pool.
+  std::function<void(worker::WorkerKey, int)> on_signal;
   // Spawns from now on wait until they are released.
   void hold_spawns();
   void release_spawns();
@@ -123,6 +129,7 @@ class FakeWorld {
   std::condition_variable changed_;
   Behaviour behaviour_;
   bool holding_ = false;
+  bool own_pid_ = false;
   enum class Spawning { kWorks, kFails, kFailsForGood } spawning_ = Spawning::kWorks;
   std::set<std::string> open_gates_;
   std::map<std::string, std::size_t> waiting_at_;

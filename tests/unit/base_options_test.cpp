@@ -116,6 +116,8 @@ const Refusal kRefusals[] = {
     {"health_timeout", "hangs", [](auto& o) { o.health_timeout = 2h; }},
     {"health_timeout", "negative", [](auto& o) { o.health_timeout = -1s; }},
     {"lease_warning", "more than 0", [](auto& o) { o.lease_warning = 0s; }},
+    {"slow_call", "more than 0", [](auto& o) { o.slow_call = 0s; }},
+    {"slow_call", "negative", [](auto& o) { o.slow_call = -1s; }},
     {"breaker_window", "between 100 ms and 1 h", [](auto& o) { o.breaker.window = 99ms; }},
     {"breaker_window", "between 100 ms and 1 h", [](auto& o) { o.breaker.window = kForever; }},
     {"breaker_min_calls", "between 1 and 1000000", [](auto& o) { o.breaker.min_calls = 0; }},
@@ -206,7 +208,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
+    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
     "breaker_crash_window": "5min", "retries": 4})"));
@@ -233,6 +235,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->health_interval, 20s);
   EXPECT_EQ(options->health_timeout, 3s);
   EXPECT_EQ(options->lease_warning, 2h);
+  EXPECT_EQ(options->slow_call, 3s);
   EXPECT_EQ(options->shutdown_grace, 1min);
   EXPECT_EQ(options->terminate_grace, 2s);
   EXPECT_EQ(options->max_frame, 65536u);

@@ -140,8 +140,14 @@ TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
   EXPECT_THAT(with("codec", "msgpack"), HasSubstr("msgpack"));
   EXPECT_THAT(with("concurrency", 4), HasSubstr("concurrency of 4"));
   EXPECT_THAT(with("concurrency", 0), HasSubstr("concurrency"));
-  for (const Json& signal : {Json(9), Json(65), Json("RTMAX"), Json(-1)})
+  for (const Json& signal : {Json(9), Json(65), Json("RTMAX"), Json(-1)}) {
     EXPECT_THAT(with("stack_signal", signal), HasSubstr("not a real-time signal"));
+    EXPECT_THAT(with("stacks", {{"signal", signal}, {"fd", 5}}),
+                HasSubstr("not a real-time signal and a descriptor"));
+  }
+  for (const Json& fd : {Json(2), Json(-1), Json("5"), Json(1u << 31), Json()})
+    EXPECT_THAT(with("stacks", {{"signal", 61}, {"fd", fd}}), HasSubstr("and a descriptor"));
+  EXPECT_THAT(with("stacks", 61), HasSubstr("and a descriptor"));
   EXPECT_THAT(with("commands", "count"), HasSubstr("commands is not an array"));
   EXPECT_THAT(with("commands", {1}), HasSubstr("no name"));
   EXPECT_THAT(with("commands", {{{"doc", "nameless"}}}), HasSubstr("no name"));
@@ -152,6 +158,17 @@ TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
   EXPECT_THAT(malformed(reply.dump()), HasSubstr("version"));
   reply["result"]["lair"] = 2;
   EXPECT_THAT(malformed(reply.dump()), HasSubstr("not an object"));
+}
+
+TEST(Handshake, SaysHowStacksAreToBeHadIfTheyAre) {
+  const auto stacks_of = [](const Json& reply) {
+    return std::get<Announcement>(decode_handshake(reply.dump())).stacks;
+  };
+  Json reply = good_reply();
+  EXPECT_EQ(stacks_of(reply).signal, 0);
+  reply["result"]["lair"]["stacks"] = {{"signal", 61}, {"fd", 4}};
+  EXPECT_EQ(stacks_of(reply).signal, 61);
+  EXPECT_EQ(stacks_of(reply).fd, 4);
 }
 
 TEST(Handshake, AFrameLimitThatAllowsNoCallIsNamed) {

@@ -79,7 +79,7 @@ class Chaos : public LeakChecked {
     EXPECT_TRUE(storm.calm()) << "not all workers are well again: " << to_json_value(pool.stats()).dump(1);
     EXPECT_FALSE(storm.pool_failed());
     EXPECT_TRUE(eventually([&] { return pool.stats().count(SlotState::kIdle) == kSize; }, 1min));
-    expect_flat(history, fresh, warm);
+    const Footprint after = expect_flat(history, fresh, warm);
     const PoolStats stats = pool.stats();
     EXPECT_EQ(stats.inflight, 0u);
     EXPECT_EQ(stats.rejected.count("no_workers") > 0 ? stats.rejected.at("no_workers") : 0, 0u);
@@ -91,7 +91,7 @@ class Chaos : public LeakChecked {
       std::printf("  %s: %llu\n", reason.c_str(), static_cast<unsigned long long>(count));
     }
     std::printf("fresh: %s\nwarm:  %s\nafter: %s\n", fresh.text().c_str(), warm.text().c_str(),
-                Footprint::now(history).text().c_str());
+                after.text().c_str());
   }
 };
 

@@ -30,9 +30,8 @@ TEST_F(Soak, R40_AWorkerIsKilledEverySecondUnderLoad) {
   EXPECT_FALSE(storm.pool_failed());
   EXPECT_FALSE(history.full());
   expect_whole(pool);
-  expect_flat(history, fresh, warm);
+  const Footprint after = expect_flat(history, fresh, warm);
   expect_flawless(history, pool.stats());
-  const Footprint after = Footprint::now(history);
   fact("calls, kills", std::to_string(pool.stats().admitted) + ", " + std::to_string(storm.kills()));
   fact("KiB resident when warm, and in the end",
        std::to_string(warm.resident >> 10) + ", " + std::to_string(after.resident >> 10));

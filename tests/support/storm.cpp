@@ -249,7 +249,7 @@ std::string Footprint::text() const {
          " descriptors, " + std::to_string(keeper_resident >> 10) + " KiB";
 }
 
-void expect_flat(const History& history, const Footprint& fresh, const Footprint& warm) {
+Footprint expect_flat(const History& history, const Footprint& fresh, const Footprint& warm) {
   Footprint after;
   // What an end leaves behind is put away a moment after it.
   EXPECT_TRUE(eventually([&] {
@@ -263,6 +263,7 @@ void expect_flat(const History& history, const Footprint& fresh, const Footprint
   EXPECT_LE(after.resident, warm.resident + warm.resident / 20 + kNoise) << after.text();
   EXPECT_LE(after.keeper_resident, warm.keeper_resident + warm.keeper_resident / 20 + kNoise) << after.text();
 #endif
+  return after;
 }
 
 void expect_flawless(const History& history, const PoolStats& stats) {

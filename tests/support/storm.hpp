@@ -97,8 +97,8 @@ struct Footprint {
 
 // The numbers of descriptors are those of `fresh`, and of the memory of `warm` no more than 5 % has come to stay; resident
 // memory by 256 KiB more, since it comes and goes by pages. (Memory is not looked at under sanitizers, which keep what is
-// freed.)
-void expect_flat(const History& history, const Footprint& fresh, const Footprint& warm);
+// freed.) Returns what there is now.
+Footprint expect_flat(const History& history, const Footprint& fresh, const Footprint& warm);
 
 // The history has no flaw, and the pool's books say the same as it does.
 void expect_flawless(const History& history, const PoolStats& stats);

@@ -249,7 +249,8 @@ std::string Footprint::text() const {
          " descriptors, " + std::to_string(keeper_resident >> 10) + " KiB";
 }
 
-Footprint expect_flat(const History& history, const Footprint& fresh, const Footprint& warm) {
+Footprint expect_flat(const History& history, const Footprint& fresh,
+                      [[maybe_unused]] const Footprint& warm) {
   Footprint after;
   // What an end leaves behind is put away a moment after it.
   EXPECT_TRUE(eventually([&] {

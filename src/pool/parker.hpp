@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "core/effect.hpp"
 #include "pool/record.hpp"
@@ -52,7 +53,8 @@ class Parker {
     told_.notify_one();
   }
 
-  // Blocks until there is a notice, or `deadline`: then an empty one. A hint is taken with it.
+  // Blocks until there is a notice, or `deadline`: then an empty one. The notice is taken out: a grant that stayed behind
+  // would keep the worker's channel and pidfd open, long after its end, until somebody waits here again.
   Notice wait(TimePoint deadline) {
     std::unique_lock lock(mutex_);
     const auto told = [this] { return notice_.woken || notice_.final(); };
@@ -61,15 +63,13 @@ class Parker {
     } else {
       told_.wait_until(lock, deadline, told);
     }
-    Notice notice = notice_;
-    notice_.woken = false;
-    return notice;
+    return std::exchange(notice_, {});
   }
   // Blocks until the final notice, which must be on its way.
   Notice wait_final() {
     std::unique_lock lock(mutex_);
     told_.wait(lock, [this] { return notice_.final(); });
-    return notice_;
+    return std::exchange(notice_, {});
   }
 
  private:

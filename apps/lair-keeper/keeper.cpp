@@ -248,9 +248,8 @@ void Keeper::on_exec_pipe(Entry& entry) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   const bool failed = n == static_cast<ssize_t>(sizeof failure);
   if (entry.state == State::kForking && !take_forked()) {
-    look_again_ =
-        true;  // the pipe is at its end, and says so again; a failure is read, and all that is to be known
-    if (!failed) return;
+    look_again_ = true;
+    if (!failed) return;  // the pipe is at its end, and will say so again
   }
   if (failed) entry.failure = failure;
   if (entry.failure.step > Step::kWarmParent) entry.failure.step = Step::kWarmParent;

@@ -2,9 +2,8 @@
 
 import os
 
-import numpy
-
 import lair_worker
+import numpy
 
 
 @lair_worker.command

@@ -1,7 +1,12 @@
 // What the spine promises, measured: N workers do N times the work, the demo keeps all cores as busy as bare Python
-// loops do, and workers start side by side.
+// loops do, workers start side by side, and forked ones sooner.
 //
 //   spine [--rounds N] [--out FILE] [--python PROGRAM]
+#include <signal.h>
+
+#include <algorithm>
+#include <thread>
+
 #include "harness.hpp"
 
 namespace bench {
@@ -81,6 +86,66 @@ void measure_starts(const Settings& settings, Rows& rows) {
            Ratio{side_by_side / one_by_one, "one after another"});
 }
 
+// A warm parent that has imported numpy, against workers that import it themselves.
+void measure_warm_parent(const Settings& settings, Rows& rows) {
+  constexpr std::size_t kWorkers = 50;
+  constexpr int kReplacements = 20;
+  const auto pool_of = [&](bool fork) {
+    lair::PoolOptions options = pool_options(settings, "bench_numpy", kWorkers);
+    options.start_timeout = std::chrono::minutes(2);
+    if (fork) {
+      options.worker.start = "fork";
+      options.worker.preload = {"numpy"};
+    }
+    return options;
+  };
+  const auto start = [&](std::optional<lair::Pool>& pool, bool fork) {
+    return seconds_of([&] {
+      pool.emplace(pool_of(fork));
+      pool->wait_ready();
+    });
+  };
+  double spawned = 0;
+  {
+    std::optional<lair::Pool> pool;
+    spawned = start(pool, false);
+  }
+  std::optional<lair::Pool> pool;
+  const double forked = start(pool, true);
+  rows.add("start_50_numpy_forked", kCores, forked, "s", Ratio{forked / spawned, "50 that are spawned"});
+
+  double most = 0;
+  {
+    std::vector<lair::Lease> leases;
+    for (std::size_t i = 0; i < kWorkers; ++i) leases.push_back(pool->checkout());
+    for (lair::Lease& lease : leases) {
+      (void)lease.call<double>("dot");
+      most = std::max(most, lease.call<double>("private_bytes"));
+    }
+  }
+  rows.add("private_numpy_forked", kCores, most / (1 << 20), "MiB");
+
+  std::vector<double> replacements;
+  for (int i = 0; i < kReplacements; ++i) {
+    const auto before = pool->stats().workers_ready;
+    const int pid = pool->call<int>("pid");
+    replacements.push_back(1000 * seconds_of([&] {
+                             ::kill(pid, SIGKILL);
+                             while (pool->stats().workers_ready == before)
+                               std::this_thread::sleep_for(std::chrono::microseconds(200));
+                           }));
+  }
+  rows.add("replace_numpy_forked", kCores, median(replacements), "ms");
+}
+
+bool has_numpy(const Settings& settings) {
+  lair::Pool pool(pool_options(settings, "bench_numpy", 1));
+  if (pool.try_wait_ready({}, std::chrono::minutes(1))) return true;
+  std::fprintf(stderr, "spine: %s has no numpy, so the warm parent is not measured\n",
+               settings.python.c_str());
+  return false;
+}
+
 }  // namespace
 
 }  // namespace bench
@@ -89,12 +154,14 @@ int main(int argc, char** argv) {
   using namespace bench;
   Settings settings = settings_of(argc, argv, "spine", 5);
   const Json machine = machine_facts(resolve_python(settings));
+  const bool with_numpy = has_numpy(settings);
   Rows rows;
   for (int round = 0; round < settings.rounds; ++round) {
     tell(settings, kCores, round);
     measure_scaling(settings, rows);
     measure_demo(settings, rows);
     measure_starts(settings, rows);
+    if (with_numpy) measure_warm_parent(settings, rows);
   }
   return finish(settings, rows, machine);
 }

@@ -36,8 +36,9 @@ class Child {
     // It dies with the keeper. The signal is sent only for a death from now on: was there one already?
     check(::prctl(PR_SET_PDEATHSIG, SIGKILL), Step::kSession);
     if (::getppid() != orders_.keeper_pid) ::_exit(127);
-    // Its orphaned grandchildren come to it, and at its own end to the keeper, however they detach themselves.
-    check(::prctl(PR_SET_CHILD_SUBREAPER, 1), Step::kSession);
+    // Its orphaned grandchildren come to it, and at its own end to the keeper, however they detach themselves. Those of
+    // a warm parent are workers, and the keeper's at once.
+    if (orders_.spawn.keeps == 0) check(::prctl(PR_SET_CHILD_SUBREAPER, 1), Step::kSession);
     map_strings();
     set_affinity();
     if (*directory_ != '\0')
@@ -52,7 +53,7 @@ class Child {
 
  private:
   [[noreturn]] void fail(Step step) {
-    const ChildFailure failure{.step = step, .error = errno};
+    const worker::keeper::Failure failure{.step = step, .error = errno};
     [[maybe_unused]] const auto written = ::write(pipe_, &failure, sizeof failure);
     ::_exit(127);
   }
@@ -112,7 +113,7 @@ class Child {
     const int safe = moved(pipe_);
     check(safe, Step::kDescriptors);
     pipe_ = safe;
-    std::array<int, 4> sources{};
+    std::array<int, 5> sources{};
     for (std::size_t target = 0; target < sources.size(); ++target) {
       const std::size_t index = orders_.spawn.place[target];
       if (index >= orders_.fd_count) {
@@ -126,15 +127,16 @@ class Child {
     }
     const int null = refuses(Point::kChildNull) ? -1 : ::open("/dev/null", O_RDWR | O_CLOEXEC);
     check(null, Step::kDescriptors);
-    for (int target = 0; target < 4; ++target) {
+    unsigned first = worker::keeper::kWorkerChannelFd;  // of those that it does not get
+    for (int target = 0; target < static_cast<int>(sources.size()); ++target) {
       const int source = sources[static_cast<std::size_t>(target)];
-      if (source < 0 && target == worker::keeper::kWorkerChannelFd) continue;
+      if (source < 0 && target >= worker::keeper::kWorkerChannelFd) continue;
+      if (target >= worker::keeper::kWorkerChannelFd) first = static_cast<unsigned>(target) + 1;
       // The keeper's own 0, 1 and 2 are /dev/null and never CLOEXEC; dup2 clears the flag for the others.
       if (source >= 0 || null != target)
         check(refuses(Point::kChildPlace) ? -1 : ::dup2(source >= 0 ? source : null, target),
               Step::kDescriptors);
     }
-    const unsigned first = sources[3] >= 0 ? 4 : 3;
     // Not closed yet: the pipe must live until exec.
     check(::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC), Step::kDescriptors);
   }

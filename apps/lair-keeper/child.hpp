@@ -8,12 +8,6 @@
 
 namespace lair::keeper {
 
-// How a child tells its keeper, over a CLOEXEC pipe, that it didn't get as far as exec.
-struct ChildFailure {
-  worker::keeper::Step step = worker::keeper::Step::kNone;
-  std::int32_t error = 0;
-};
-
 struct ChildOrders {
   const worker::keeper::Spawn& spawn;
   const std::array<os::Fd, os::kMostDescriptors>& fds;

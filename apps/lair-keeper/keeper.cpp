@@ -18,6 +18,8 @@ namespace lair::keeper {
 
 using os::failpoint::Point;
 using os::failpoint::refuses;
+using worker::keeper::Failure;
+using worker::keeper::Forked;
 using worker::keeper::kControlFd;
 using worker::keeper::kHostFd;
 using worker::keeper::Kind;
@@ -66,7 +68,7 @@ void Keeper::run() {
     polls_[1] = {.fd = kHostFd, .events = POLLIN, .revents = 0};
     polls_[2] = {.fd = signals_.get(), .events = POLLIN, .revents = 0};
     for (std::size_t i = 0; i < capacity_; ++i) {
-      if (entries_[i].state == State::kSpawning) {
+      if (entries_[i].exec_pipe) {
         polls_[count++] = {.fd = entries_[i].exec_pipe.get(), .events = POLLIN, .revents = 0};
       }
     }
@@ -77,12 +79,10 @@ void Keeper::run() {
     for (std::size_t i = 3; i < count; ++i) {
       if (polls_[i].revents == 0) continue;
       for (std::size_t e = 0; e < capacity_; ++e) {
-        if (entries_[e].state == State::kSpawning && entries_[e].exec_pipe.get() == polls_[i].fd)
-          on_exec_pipe(entries_[e]);
+        if (entries_[e].exec_pipe && entries_[e].exec_pipe.get() == polls_[i].fd) on_exec_pipe(entries_[e]);
       }
     }
-    if (polls_[2].revents != 0) on_children();
-    if (look_again_) kill_strangers();
+    if (polls_[2].revents != 0 || look_again_) on_children();
     if ((polls_[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0) on_control();
     send_reports();
   }
@@ -138,29 +138,33 @@ void Keeper::spawn(const Spawn& order, os::Received& received) {
   *entry = Entry{};
   entry->slot = order.slot;
   entry->generation = order.generation;
+  // The kernel drops descriptors that find no place in the receiver's table, and delivers the message all the same.
+  if (received.fd_count != order.descriptors) return refuse(*entry, Step::kDescriptors, EMFILE);
+  if (order.order == worker::keeper::Order::kFork) return order_fork(*entry, order, received);
   fork_worker(*entry, order, received);
 }
 
+void Keeper::refuse(Entry& entry, Step step, int error) {
+  entry.state = State::kEnded;
+  entry.exec_pipe.reset();
+  entry.tell_ended = true;
+  entry.ending = {.kind = Kind::kFailed,
+                  .slot = entry.slot,
+                  .step = step,
+                  .generation = entry.generation,
+                  .error = error};
+  entry.pidfd.reset();
+}
+
 void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& received) {
-  const auto refused = [&](Step step, int error) {
-    entry.state = State::kEnded;
-    entry.tell_ended = true;
-    entry.ending = {.kind = Kind::kFailed,
-                    .slot = entry.slot,
-                    .step = step,
-                    .generation = entry.generation,
-                    .error = error};
-  };
-  // The kernel drops descriptors that find no place in the receiver's table, and delivers the message all the same.
-  if (received.fd_count != order.descriptors) return refused(Step::kDescriptors, EMFILE);
   int ends[2] = {-1, -1};
   if (refuses(Point::kKeeperPipe) || ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
-    return refused(Step::kFork, errno);
+    return refuse(entry, Step::kFork, errno);
   entry.exec_pipe.reset(ends[0]);
   const os::Fd write_end(ends[1]);
 
   const pid_t pid = refuses(Point::kFork) ? -1 : ::fork();
-  if (pid < 0) return refused(Step::kFork, errno);
+  if (pid < 0) return refuse(entry, Step::kFork, errno);
   if (pid == 0) {
     become_worker({.spawn = order,
                    .fds = received.fds,
@@ -172,20 +176,101 @@ void Keeper::fork_worker(Entry& entry, const Spawn& order, os::Received& receive
   entry.state = State::kSpawning;
   // It can't be reaped by anybody else, so the number is still its own.
   entry.pidfd = os::open_pidfd(pid);
+  if (order.keeps != 0 && order.keeps < received.fd_count) entry.warm = std::move(received.fds[order.keeps]);
 }
 
-// Data: it failed before exec. End of file: exec has closed it (or the child died, which SIGCHLD will tell).
+// --- Warm parents ----------------------------------------------------------------------------------
+// The parent forks a go-between, which forks the worker, tells us its pid (Forked) and ends; so the worker becomes our
+// child. Its pid is known before that, since it is said before: whoever looks at the children, and reads what warm
+// parents have said afterwards, never takes a worker for a stranger, nor reaps it as one.
+
+void Keeper::order_fork(Entry& entry, const Spawn& order, os::Received& received) {
+  const Entry* parent = nullptr;
+  for (std::size_t i = 0; i < capacity_ && parent == nullptr; ++i) {
+    const Entry& each = entries_[i];
+    const bool alive = each.state == State::kSpawning || each.state == State::kRunning;
+    if (alive && each.warm && each.generation == order.parent) parent = &each;
+  }
+  if (parent == nullptr) return refuse(entry, Step::kWarmParent, ECHILD);
+  int ends[2] = {-1, -1};
+  if (refuses(Point::kKeeperPipe) || ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+    return refuse(entry, Step::kFork, errno);
+  entry.exec_pipe.reset(ends[0]);
+  const os::Fd write_end(ends[1]);
+  int fds[os::kMostDescriptors];
+  std::size_t count = 0;
+  for (; count < received.fd_count && count + 1 < os::kMostDescriptors; ++count)
+    fds[count] = received.fds[count].get();
+  fds[count++] = write_end.get();
+  const os::MessageStatus sent = os::send_message(parent->warm.get(), &order, sizeof order, fds, count);
+  if (sent != os::MessageStatus::kOk) return refuse(entry, Step::kWarmParent, errno);
+  entry.state = State::kForking;
+  entry.forked = true;
+}
+
+// Reads what the warm parents have said. False: the system refused, and there may be more.
+bool Keeper::take_forked() {
+  for (std::size_t i = 0; i < capacity_; ++i) {
+    while (entries_[i].warm) {
+      Forked forked;
+      errno = 0;
+      const os::Received received = os::receive_message(entries_[i].warm.get(), &forked, sizeof forked);
+      if (received.status == os::MessageStatus::kWouldBlock && errno == ENOMEM) return false;
+      if (received.status != os::MessageStatus::kOk) break;
+      if (received.size == sizeof forked && forked.pid > 1) on_forked(forked);
+    }
+  }
+  return true;
+}
+
+void Keeper::on_forked(const Forked& forked) {
+  for (std::size_t i = 0; i < capacity_; ++i) {
+    Entry& entry = entries_[i];
+    if (entry.state != State::kForking || entry.slot != forked.slot || entry.generation != forked.generation)
+      continue;
+    entry.pid = forked.pid;
+    entry.state = State::kSpawning;
+    // Its first parent waits for nobody, and we reap it only when we have read this: the number is its own.
+    entry.pidfd = os::open_pidfd(forked.pid);
+    return;
+  }
+  ::kill(forked.pid, SIGKILL);  // given up meanwhile
+}
+
+// --- Births ----------------------------------------------------------------------------------------
+
+// Data: it failed before exec. End of file: exec has closed it (or the child died, which SIGCHLD will tell). One that is
+// forked from a warm parent closes it by itself, and is our child by then.
 void Keeper::on_exec_pipe(Entry& entry) {
-  ChildFailure failure;
+  Failure failure;
   const ssize_t n =
       refuses(Point::kExecPipeRead) ? -1 : ::read(entry.exec_pipe.get(), &failure, sizeof failure);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  const bool failed = n == static_cast<ssize_t>(sizeof failure);
+  if (entry.state == State::kForking && !take_forked()) {
+    look_again_ = true;
+    if (!failed) return;  // the pipe is at its end, and will say so again
+  }
+  if (failed) entry.failure = failure;
+  if (entry.failure.step > Step::kWarmParent) entry.failure.step = Step::kWarmParent;
+  settle(entry, failed);
+}
+
+void Keeper::settle(Entry& entry, bool failed) {
+  if (entry.state == State::kForking) {  // there is, or was, no process that we know
+    const bool told = failed && entry.failure.step != Step::kNone;
+    return refuse(entry, told ? entry.failure.step : Step::kWarmParent, told ? entry.failure.error : ECHILD);
+  }
+  siginfo_t info{};
+  if (entry.forked &&
+      ::waitid(P_PID, static_cast<id_t>(entry.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+    // It has not become our child (a module has made its warm parent a subreaper): its end would never be known.
+    if (entry.pidfd) (void)os::signal_pidfd(entry.pidfd.get(), SIGKILL);
+    return refuse(entry, Step::kWarmParent, ECHILD);
+  }
   entry.exec_pipe.reset();
   entry.state = State::kRunning;
-  if (n == static_cast<ssize_t>(sizeof failure)) {
-    entry.failure = failure;  // reported when it is reaped
-    return;
-  }
+  if (failed) return;  // reported when it is reaped
   if (!entry.pidfd) {  // out of descriptors: without one, the host could not supervise it
     entry.failure = {.step = Step::kFork, .error = EMFILE};
     ::kill(entry.pid, SIGKILL);
@@ -210,12 +295,22 @@ void Keeper::on_children() {
   while (!refuses(Point::kSignalsRead) && ::read(signals_.get(), drained, sizeof drained) > 0) {
   }
   bool any = false;
+  if (std::exchange(look_again_, false)) any = true;
   for (;;) {
     // A look first: as long as the zombie is not reaped, its number and its group's cannot be given to others.
     siginfo_t info{};
     if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) break;
     any = true;
-    if (Entry* entry = find(info.si_pid)) {
+    Entry* entry = find(info.si_pid);
+    if (entry == nullptr || entry->warm) {
+      // Its birth may not have been read yet; and nothing that a warm parent has said is lost with it.
+      if (!take_forked()) {
+        look_again_ = true;
+        return;
+      }
+      entry = find(info.si_pid);
+    }
+    if (entry != nullptr) {
       on_ended(*entry, info);
     } else {
       ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
@@ -226,7 +321,8 @@ void Keeper::on_children() {
 
 void Keeper::on_ended(Entry& entry, const siginfo_t& info) {
   if (entry.state == State::kSpawning) on_exec_pipe(entry);
-  ::kill(-entry.pid, SIGKILL);  // whatever is left of its group
+  if (entry.state == State::kSpawning) settle(entry, false);  // its warm parent still holds the pipe
+  ::kill(-entry.pid, SIGKILL);                                // whatever is left of its group
   int status = 0;
   rusage usage{};
   ::wait4(entry.pid, &status, 0, &usage);
@@ -256,7 +352,12 @@ void Keeper::on_ended(Entry& entry, const siginfo_t& info) {
 // a SIGCHLD, and with it another look for those that it leaves behind.
 void Keeper::kill_strangers() {
   std::size_t count = 0;
-  look_again_ = !child_list_.look(children_.get(), most_children_, count);
+  if (!child_list_.look(children_.get(), most_children_, count)) look_again_ = true;
+  // After the look: see above, at warm parents.
+  if (!take_forked()) {
+    look_again_ = true;
+    return;
+  }
   for (std::size_t i = 0; i < count; ++i) {
     if (find(children_[i]) == nullptr) ::kill(children_[i], SIGKILL);
   }

@@ -26,15 +26,18 @@ class Keeper {
   void run();
 
  private:
-  enum class State : std::uint8_t { kFree, kSpawning, kRunning, kEnded };
+  // kForking: ordered from a warm parent, which has not said its pid yet.
+  enum class State : std::uint8_t { kFree, kForking, kSpawning, kRunning, kEnded };
   struct Entry {
     State state = State::kFree;
     std::uint32_t slot = 0;
     std::uint64_t generation = 0;
     pid_t pid = 0;
-    os::Fd exec_pipe;  // while spawning
-    os::Fd pidfd;      // until it has been sent
-    ChildFailure failure;
+    os::Fd exec_pipe;     // while forking and spawning
+    os::Fd pidfd;         // until it has been sent
+    os::Fd warm;          // of a warm parent: the socket to it
+    bool forked = false;  // from a warm parent
+    worker::keeper::Failure failure;
     bool tell_spawned = false;  // reports that the socket had no room for yet
     bool tell_ended = false;
     worker::keeper::Report ending;
@@ -44,7 +47,12 @@ class Keeper {
   void kill_worker(const worker::keeper::Spawn& order);
   void spawn(const worker::keeper::Spawn& order, os::Received& received);
   void fork_worker(Entry& entry, const worker::keeper::Spawn& order, os::Received& received);
+  void order_fork(Entry& entry, const worker::keeper::Spawn& order, os::Received& received);
+  bool take_forked();
+  void on_forked(const worker::keeper::Forked& forked);
   void on_exec_pipe(Entry& entry);
+  void settle(Entry& entry, bool failed);
+  void refuse(Entry& entry, worker::keeper::Step step, int error);
   void on_children();
   void on_ended(Entry& entry, const siginfo_t& info);
   void kill_strangers();
@@ -63,7 +71,7 @@ class Keeper {
   const pid_t pid_;
   bool host_gone_ = false;
   bool reports_waiting_ = false;
-  bool look_again_ = false;  // the last look for strangers was refused
+  bool look_again_ = false;  // the last look for strangers, or for what warm parents say, was refused
 };
 
 }  // namespace lair::keeper

@@ -51,6 +51,7 @@ bool Trial::wait(Deadline deadline) {
                      pump(err_pipe_, err_);
                      exit_ = exited.status;
                    },
+                   [](const worker::Note&) {},
                },
                event);
   }

@@ -41,6 +41,11 @@ struct WorkerSpec {
   std::string venv = {};
   // Directories put before the interpreter's own module search path.
   std::vector<std::string> python_path = {};
+  // "spawn": each worker is an interpreter of its own. "fork": each is forked from a warm parent, a process that has
+  // imported `preload` once for all of them (docs/adr/0010-warm-parent.md).
+  std::string start = "spawn";
+  // Modules that the warm parent imports: {"numpy", "mylib.tables"}. For start = "fork".
+  std::vector<std::string> preload = {};
 
   // --- Every worker --------------------------------------------------------------------------------
   // Working directory. Empty: the host's. Relative module paths and argv[0] are looked up from here.

@@ -5,6 +5,7 @@ The package's ``__init__`` has checked the interpreter's version by now.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from lair_worker._worker import option, serve_target
@@ -30,6 +31,12 @@ Frames travel on the socket that LAIR_CHANNEL_FD names, else on stdin and stdout
 
 def main(arguments: list[str]) -> int:
     """Parses by hand: argparse would take longer to import than all of the SDK."""
+    if arguments[:1] == ["--warm-parent"]:
+        if len(arguments) < 2 or "LAIR_CHANNEL_FD" not in os.environ:
+            return _wrong("--warm-parent is for pools with start = 'fork'")
+        from lair_worker import _warm
+
+        arguments = _warm.run(arguments[1:])  # comes back in the workers that it forks
     target = None
     rest = iter(arguments)
     for argument in rest:
@@ -57,8 +64,6 @@ def main(arguments: list[str]) -> int:
     mode = option(arguments, "--mode")
     if mode not in (None, "standalone", "pool-worker"):
         return _wrong("--mode is standalone or pool-worker, not " + mode)
-    import os
-
     if "LAIR_CHANNEL_FD" not in os.environ and os.isatty(0):
         return _wrong("stdin is a terminal; a worker is started by the program that calls it")
     serve_target(target, arguments)

@@ -72,23 +72,37 @@ Result<void> check_env(const WorkerSpec& worker) {
   return {};
 }
 
+// pkg.mod, or nothing.
+bool is_dotted_name(std::string_view name) {
+  bool at_start = true;
+  for (const char c : name) {
+    const bool any_script = static_cast<unsigned char>(c) >= 0x80;  // Python allows letters of all of them
+    const bool letter = is_letter(c) || c == '_' || any_script;
+    if (at_start ? !letter : !(letter || is_digit(c) || c == '.')) return false;
+    at_start = c == '.';
+  }
+  return name.empty() || !at_start;
+}
+
 // A dotted name, or a path. What starts with '-' would be an option to whoever parses it next.
 Result<void> check_module(const std::string& module) {
   if (auto ok = check_text("module", module); !ok) return ok;
   if (module.starts_with('-')) return refuse("module", in_quotes(module) + " starts with '-'");
   const bool is_path = module.find('/') != module.npos || module.ends_with(".py");
-  if (is_path) return {};
-  bool at_start = true;
-  for (const char c : module) {
-    const bool any_script = static_cast<unsigned char>(c) >= 0x80;  // Python allows letters of all of them
-    const bool letter = is_letter(c) || c == '_' || any_script;
-    if (at_start ? !letter : !(letter || is_digit(c) || c == '.')) {
-      return refuse("module",
-                    in_quotes(module) + " is neither a module's name (pkg.mod) nor a path (dir/file.py)");
-    }
-    at_start = c == '.';
+  if (is_path || is_dotted_name(module)) return {};
+  if (module.ends_with('.')) return refuse("module", in_quotes(module) + " ends with '.'");
+  return refuse("module",
+                in_quotes(module) + " is neither a module's name (pkg.mod) nor a path (dir/file.py)");
+}
+
+Result<void> check_start(const WorkerSpec& worker) {
+  if (worker.start != "spawn" && worker.start != "fork") {
+    return refuse("start", in_quotes(worker.start) + " is neither 'spawn' nor 'fork'");
   }
-  if (!module.empty() && at_start) return refuse("module", in_quotes(module) + " ends with '.'");
+  for (const std::string& module : worker.preload) {
+    if (module.empty() || !is_dotted_name(module))
+      return refuse("preload", in_quotes(module) + " is not a module's name (pkg.mod)");
+  }
   return {};
 }
 
@@ -131,6 +145,7 @@ Result<void> check_worker(const WorkerSpec& worker) {
   if (worker.stdio != "socket" && worker.stdio != "pipe") {
     return refuse("stdio", in_quotes(worker.stdio) + " is neither 'socket' nor 'pipe'");
   }
+  if (auto ok = check_start(worker); !ok) return ok;
   if (auto ok = check_env(worker); !ok) return ok;
   return check_affinity(worker.cpu_affinity);
 }
@@ -245,8 +260,13 @@ Result<void> check_combinations(const WorkerSpec& worker) {
     if (!worker.interpreter.empty()) return refuse("interpreter", kWhy);
     if (!worker.venv.empty()) return refuse("venv", kWhy);
     if (!worker.python_path.empty()) return refuse("python_path", kWhy);
+    if (worker.start != "spawn") return refuse("start", kWhy);
+    if (!worker.preload.empty()) return refuse("preload", kWhy);
   } else if (worker.stdio != "socket") {
     return refuse("stdio", "is for argv workers; a Python worker (module) has a channel of its own");
+  }
+  if (!worker.preload.empty() && worker.start != "fork") {
+    return refuse("preload", "is what a warm parent imports, and workers have one with start = 'fork' only");
   }
   return {};
 }

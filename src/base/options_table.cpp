@@ -140,6 +140,8 @@ constexpr std::array kTable = {
     row<&W::interpreter>("interpreter", "text", "", "Python interpreter: a path, or a name on PATH"),
     row<&W::venv>("venv", "text", "", "virtual environment whose Python is used"),
     row<&W::python_path>("python_path", "list of texts", "", "directories put before Python's module search path"),
+    row<&W::start>("start", "text", "", "how a Python worker starts: spawn, or fork from a warm parent"),
+    row<&W::preload>("preload", "list of texts", "", "modules that the warm parent imports (start = fork)"),
     row<&W::cwd>("cwd", "text", "", "working directory of the workers"),
     row<&W::env>("env", "object of texts", "", "environment variables set for the workers"),
     row<&W::inherit_env>("inherit_env", "list of texts", "", "names of the host's environment variables to pass on"),

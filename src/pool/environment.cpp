@@ -155,6 +155,7 @@ std::optional<SpawnRequest> Environment::probe(WorkerKey key) const {
   request.argv = {program_, "-S", "-E", "-c", "import sys; sys.stdout.write(sys.executable)"};
   request.stdio = StdioMode::kNoChannel;
   request.cpus.clear();
+  request.warm.reset();
   return request;
 }
 
@@ -173,32 +174,16 @@ std::string Environment::worker_id(WorkerKey key) const {
   return options_.name + '-' + std::to_string(key.slot) + '-' + std::to_string(key.generation);
 }
 
-SpawnRequest Environment::request(WorkerKey key) const {
+// Of a worker, or (no key) of the warm parent, which is nobody's place.
+std::vector<std::string> Environment::variables(std::optional<WorkerKey> key) const {
   const WorkerSpec& spec = options_.worker;
-  const auto fill_in = [&](std::string text) {
-    text = replaced(std::move(text), "{slot}", std::to_string(key.slot));
-    text = replaced(std::move(text), "{generation}", std::to_string(key.generation));
-    return replaced(std::move(text), "{worker_id}", worker_id(key));
-  };
-
-  SpawnRequest request;
-  request.key = key;
-  request.cwd = spec.cwd;
-  if (!spec.cpu_affinity.empty()) request.cpus = spec.cpu_affinity[key.slot % spec.cpu_affinity.size()];
-
   std::map<std::string, std::string, std::less<>> env;
   for (const std::string& entry : inherited_) {
     const std::size_t equals = entry.find('=');
     if (equals != std::string::npos) env.emplace(entry.substr(0, equals), entry.substr(equals + 1));
   }
   if (spec.argv.empty()) {
-    request.argv = {program_, "-m", "lair_worker", spec.module};
-    request.stdio = StdioMode::kChannelFd;
     for (const char* name : kThreadCounts) env.emplace(name, "1");
-  } else {
-    request.argv.push_back(program_);
-    for (std::size_t i = 1; i < spec.argv.size(); ++i) request.argv.push_back(fill_in(spec.argv[i]));
-    request.stdio = spec.stdio == "pipe" ? StdioMode::kStdioPipe : StdioMode::kStdioSocket;
   }
   if (!spec.venv.empty()) {
     const std::string root = made_absolute(spec.venv);
@@ -206,7 +191,15 @@ SpawnRequest Environment::request(WorkerKey key) const {
     const auto inherited = env.find("PATH");
     env["PATH"] = root + "/bin" + (inherited == env.end() ? "" : ':' + inherited->second);
   }
-  for (const auto& [name, value] : spec.env) env[name] = fill_in(value);
+  for (const auto& [name, value] : spec.env) {
+    if (key) {
+      env[name] = filled_in(value, *key);
+    } else if (filled_in(value, {}) == value) {
+      env[name] = value;
+    } else {
+      env.erase(name);  // each worker's own
+    }
+  }
   if (spec.argv.empty()) {
     std::string search;
     for (const std::string& place : spec.python_path) {
@@ -217,10 +210,48 @@ SpawnRequest Environment::request(WorkerKey key) const {
     env["PYTHONPATH"] = search + (own == env.end() || own->second.empty() ? "" : ':' + own->second);
   }
   env["LAIR_POOL"] = options_.name;
-  env["LAIR_WORKER_ID"] = worker_id(key);
-  env["LAIR_SLOT"] = std::to_string(key.slot);
-  env["LAIR_GENERATION"] = std::to_string(key.generation);
-  for (const auto& [name, value] : env) request.env.push_back(std::string(name).append("=").append(value));
+  if (key) {
+    env["LAIR_WORKER_ID"] = worker_id(*key);
+    env["LAIR_SLOT"] = std::to_string(key->slot);
+    env["LAIR_GENERATION"] = std::to_string(key->generation);
+  }
+  std::vector<std::string> entries;
+  for (const auto& [name, value] : env) entries.push_back(std::string(name).append("=").append(value));
+  return entries;
+}
+
+std::string Environment::filled_in(std::string text, WorkerKey key) const {
+  text = replaced(std::move(text), "{slot}", std::to_string(key.slot));
+  text = replaced(std::move(text), "{generation}", std::to_string(key.generation));
+  return replaced(std::move(text), "{worker_id}", worker_id(key));
+}
+
+SpawnRequest Environment::request(WorkerKey key) const {
+  const WorkerSpec& spec = options_.worker;
+  SpawnRequest request;
+  request.key = key;
+  request.cwd = spec.cwd;
+  if (!spec.cpu_affinity.empty()) request.cpus = spec.cpu_affinity[key.slot % spec.cpu_affinity.size()];
+  request.env = variables(key);
+  if (spec.argv.empty()) {
+    request.argv = {program_, "-m", "lair_worker", spec.module};
+    request.stdio = StdioMode::kChannelFd;
+    if (spec.start == "fork") request.warm = std::make_shared<const SpawnRequest>(warm_parent());
+  } else {
+    request.argv.push_back(program_);
+    for (std::size_t i = 1; i < spec.argv.size(); ++i) request.argv.push_back(filled_in(spec.argv[i], key));
+    request.stdio = spec.stdio == "pipe" ? StdioMode::kStdioPipe : StdioMode::kStdioSocket;
+  }
+  return request;
+}
+
+SpawnRequest Environment::warm_parent() const {
+  const WorkerSpec& spec = options_.worker;
+  SpawnRequest request;
+  request.argv = {program_, "-m", "lair_worker", "--warm-parent", spec.module};
+  request.argv.insert(request.argv.end(), spec.preload.begin(), spec.preload.end());
+  request.cwd = spec.cwd;
+  request.env = variables(std::nullopt);
   return request;
 }
 

@@ -36,6 +36,9 @@ class Environment {
 
  private:
   Environment() = default;
+  worker::SpawnRequest warm_parent() const;
+  std::vector<std::string> variables(std::optional<worker::WorkerKey> key) const;
+  std::string filled_in(std::string text, worker::WorkerKey key) const;
 
   PoolOptions options_;
   std::string program_;

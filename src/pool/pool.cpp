@@ -9,6 +9,7 @@
 #include "os/proc.hpp"
 #include "pool/shell.hpp"
 #include "worker/keeper_launcher.hpp"
+#include "worker/warm_launcher.hpp"
 
 namespace lair {
 
@@ -45,7 +46,9 @@ Result<Pool> Pool::create(PoolOptions options) {
       worker::KeeperLauncher::start({.capacity = 2 * (pool::most_size_of(options) + options.overflow) + 8});
   if (!launcher) return std::move(launcher).error();
   try {
-    return Pool(std::make_shared<Shell>(std::move(options), *std::move(launcher)));
+    std::unique_ptr<worker::Launcher> chosen = *std::move(launcher);
+    if (options.worker.start == "fork") chosen = std::make_unique<worker::WarmLauncher>(std::move(chosen));
+    return Pool(std::make_shared<Shell>(std::move(options), std::move(chosen)));
   } catch (const CallError& refused) {
     return refused.error();
   }

@@ -285,7 +285,10 @@ void Supervisor::on_launch(worker::LaunchEvent event) {
               (void)shell_.step(core::StartFailed{.worker = ward->record->ref, .has_process = false});
               return;
             }
-            fail_start(*ward, start_error(*ward, failed.message), failed.permanent, false);
+            Error error = start_error(*ward, failed.message);
+            if (!failed.stage.empty()) error.stage = failed.stage;
+            error.python = std::move(failed.python);
+            fail_start(*ward, std::move(error), failed.permanent, false);
           },
           [&](worker::Exited& exited) {
             if (probe_ && exited.key == probe_->key) {
@@ -302,6 +305,10 @@ void Supervisor::on_launch(worker::LaunchEvent event) {
               return;
             }
             if (Ward* ward = find(worker_ref(exited.key))) on_exit(*ward, exited);
+          },
+          [&](worker::Note& note) {
+            shell_.log(note.warning ? LogLevel::kWarn : LogLevel::kInfo,
+                       "[" + shell_.options_.name + " " + note.text);
           },
       },
       event);

@@ -1,8 +1,8 @@
 // Launcher: the asynchronous seam between the pool and the making of processes.
 //
 // The supervisor asks (`spawn`, `signal`) and never waits; what came of it arrives as LaunchEvents when
-// `poll_fd` is readable. Two implementations: KeeperLauncher (real processes, through lair-keeper) and
-// FakeLauncher (threads over socketpairs, for tests).
+// `poll_fd` is readable. KeeperLauncher makes real processes, through lair-keeper; WarmLauncher, around it, sees to the
+// warm parent that workers are forked from; FakeLauncher (threads over socketpairs) is for tests.
 //
 // For each spawn there is exactly one Spawned or SpawnFailed; after Spawned exactly one Exited, which
 // comes last. A worker is named by (slot, generation) and never twice.
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <lair/deadline.hpp>
 #include <lair/error.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -35,6 +36,10 @@ enum class StdioMode : std::uint8_t {
   kNoChannel,    // stdin is /dev/null, stdout a log pipe: a probe, not a worker
 };
 
+// kExec: its program is executed in it. kWarmParent: likewise, and it will fork others. kFork: it is forked from the
+// warm parent `SpawnRequest::parent`, which reads `argv` instead of executing it.
+enum class Birth : std::uint8_t { kExec, kWarmParent, kFork };
+
 struct SpawnRequest {
   WorkerKey key;
   std::vector<std::string> argv;  // argv[0] is an absolute path, or relative to `cwd` if it has a slash
@@ -42,6 +47,11 @@ struct SpawnRequest {
   std::string cwd;                // empty: the host's
   StdioMode stdio = StdioMode::kChannelFd;
   std::vector<int> cpus;  // affinity; empty: as inherited
+  Birth birth = Birth::kExec;
+  std::uint64_t parent = 0;  // kFork: the warm parent's generation
+  // For WarmLauncher: how the warm parent is started that this worker is to be forked from. Its key's generation is the
+  // revision of what it has imported: a parent of another revision is replaced first.
+  std::shared_ptr<const SpawnRequest> warm;
 };
 
 // Process half of a worker. `exit_fd` becomes readable when the process has ended (a pidfd).
@@ -72,6 +82,8 @@ struct SpawnFailed {
   int error = 0;           // errno
   std::string message;     // in words, complete: "cannot execute /usr/bin/nope: No such file or directory"
   bool permanent = false;  // trying again cannot help (ENOENT, EACCES of the program), unlike EAGAIN, EMFILE
+  std::string stage = {};  // of the start; empty: the one that it has reached
+  std::optional<PythonError> python = {};
 };
 struct ResourceUse {
   Duration user_cpu{};
@@ -83,7 +95,12 @@ struct Exited {
   ExitStatus status;
   std::optional<ResourceUse> usage;
 };
-using LaunchEvent = std::variant<Spawned, SpawnFailed, Exited>;
+// About no worker: a line for the log.
+struct Note {
+  std::string text;
+  bool warning = false;
+};
+using LaunchEvent = std::variant<Spawned, SpawnFailed, Exited, Note>;
 
 class Launcher {
  public:

@@ -49,8 +49,9 @@ class Watchdog {
 };
 
 PoolOptions options_of(Kind kind, Demand demand) {
-  WorkerSpec worker =
-      kind == Kind::kPython ? python_worker("sdk_echo") : command({LAIR_TEST_BIN_DIR "/worker-echo"});
+  const bool python = kind == Kind::kPython || kind == Kind::kForked;
+  WorkerSpec worker = python ? python_worker("sdk_echo") : command({LAIR_TEST_BIN_DIR "/worker-echo"});
+  if (kind == Kind::kForked) worker.start = "fork";
   if (kind == Kind::kPipe) worker.stdio = "pipe";
   PoolOptions options = options_for(std::move(worker), 2);
   options.max_starting = 2;
@@ -88,7 +89,7 @@ void Scenario::calls(Endpoint& endpoint, std::size_t most_bytes) {
   for (std::size_t size = 1; size <= most_bytes; size *= 60) {
     std::string text;
     for (std::size_t i = 0; i < size; ++i) text += static_cast<char>('a' + i % 26);
-    const Json sent = kind_ == Kind::kPython ? Json(text) : Json{{"value", text}};
+    const Json sent = kind_ == Kind::kPython || kind_ == Kind::kForked ? Json(text) : Json{{"value", text}};
     const auto got = endpoint.invoke({}, "echo", Json{{"value", text}});
     if (!got) {
       judge(got.error(), "a call");

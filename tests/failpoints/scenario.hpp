@@ -21,7 +21,7 @@ struct Armed {
 };
 std::string describe(const Armed& armed);
 
-enum class Kind { kSocket, kPipe, kPython };
+enum class Kind { kSocket, kPipe, kPython, kForked };
 
 enum class Demand {
   kUnnoticed,  // everything succeeds, and no worker is replaced

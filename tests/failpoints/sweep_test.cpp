@@ -144,7 +144,9 @@ INSTANTIATE_TEST_SUITE_P(Workers, Sweep,
                                            Case{Kind::kPipe, Process::kHost, "PipeLibrary", false},
                                            Case{Kind::kPipe, Process::kKeeper, "PipeKeeper", false},
                                            Case{Kind::kPython, Process::kHost, "PythonLibrary", false},
-                                           Case{Kind::kPython, Process::kKeeper, "PythonKeeper", false}),
+                                           Case{Kind::kPython, Process::kKeeper, "PythonKeeper", false},
+                                           Case{Kind::kForked, Process::kHost, "ForkedLibrary", false},
+                                           Case{Kind::kForked, Process::kKeeper, "ForkedKeeper", false}),
                          [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace

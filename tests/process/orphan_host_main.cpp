@@ -1,9 +1,10 @@
 // A host that makes a pool with a family of processes, prints all their pids, and waits to be killed.
 //
-//   orphan_host ready|starting [exec|fork|c|stubborn]
+//   orphan_host ready|starting [exec|fork|c|stubborn|warm]
 //
 // ready: when all workers are up; starting: as soon as the first start is under way. exec: replaces itself by
 // `sleep`. fork: leaves a forked copy behind. c: the workers are programs in C. stubborn: they ignore everything.
+// warm: they are forked from a warm parent.
 #include <unistd.h>
 
 #include <cstdio>
@@ -14,9 +15,13 @@
 int main(int argc, char** argv) {
   const std::string when = argc > 1 ? argv[1] : "ready";
   const std::string then = argc > 2 ? argv[2] : "";
-  const lair::WorkerSpec worker = then == "c"          ? lair::command({LAIR_TEST_BIN_DIR "/worker-family"})
-                                  : then == "stubborn" ? lair::test::script_worker("stubborn.py")
-                                                       : lair::test::python_worker("family");
+  lair::WorkerSpec worker = then == "c"          ? lair::command({LAIR_TEST_BIN_DIR "/worker-family"})
+                            : then == "stubborn" ? lair::test::script_worker("stubborn.py")
+                                                 : lair::test::python_worker("family");
+  if (then == "warm") {
+    worker.start = "fork";
+    worker.preload = {"json", "decimal"};
+  }
   lair::Pool pool(lair::test::options_for(worker, 2));
   if (when == "ready") {
     pool.wait_ready();

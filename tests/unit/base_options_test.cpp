@@ -59,6 +59,20 @@ const Refusal kRefusals[] = {
     {"python_path", "empty", [](auto& o) { o.worker.python_path = {""}; }},
     {"python_path", "':'", [](auto& o) { o.worker.python_path = {"a:b"}; }},
     {"python_path", "NUL", [](auto& o) { o.worker.python_path = {"\0"s}; }},
+    {"start", "neither 'spawn' nor 'fork'", [](auto& o) { o.worker.start = "exec"; }},
+    {"start", "for Python workers", [](auto& o) { o.worker.start = "fork"; }, good_argv},
+    {"preload", "start = 'fork' only", [](auto& o) { o.worker.preload = {"json"}; }},
+    {"preload", "for Python workers", [](auto& o) { o.worker.preload = {"json"}; }, good_argv},
+    {"preload", "not a module's name",
+     [](auto& o) {
+       o.worker.start = "fork";
+       o.worker.preload = {"json", "lib/x.py"};
+     }},
+    {"preload", "not a module's name",
+     [](auto& o) {
+       o.worker.start = "fork";
+       o.worker.preload = {""};
+     }},
     {"cwd", "NUL", [](auto& o) { o.worker.cwd = "a\0b"s; }},
     {"env", "without a name",
      [](auto& o) {
@@ -165,6 +179,12 @@ const Refusal kAcceptances[] = {
      },
      good_argv},
     {"stdio", "pipe", [](auto& o) { o.worker.stdio = "pipe"; }, good_argv},
+    {"start", "a warm parent with nothing but the SDK", [](auto& o) { o.worker.start = "fork"; }},
+    {"preload", "modules and submodules",
+     [](auto& o) {
+       o.worker.start = "fork";
+       o.worker.preload = {"json", "os.path"};
+     }},
     {"inherit_env", "all of a prefix",
      [](auto& o) {
        o.worker.inherit_env = {{"PATH", "LC_*", "*"}};

@@ -95,7 +95,7 @@ void measure_warm_parent(const Settings& settings, Rows& rows) {
     options.start_timeout = std::chrono::minutes(2);
     if (fork) {
       options.worker.start = "fork";
-      options.worker.preload = {"numpy"};
+      options.worker.preload = {"numpy", "bench_numpy"};
     }
     return options;
   };

@@ -20,6 +20,10 @@ _unpack_header = _HEADER.unpack_from
 _pack_header = _HEADER.pack
 
 
+# In a worker that is forked from a warm parent: a buffer whose memory is the parent's until it is written to.
+_inherited: list[bytearray] = []
+
+
 class HostGone(Exception):
     """The host has closed the channel while a frame was under way: nobody is left to tell."""
 
@@ -40,7 +44,7 @@ class Channel:
         # closefd=False: the descriptors live as long as the process, also while the interpreter winds down.
         self._readinto = FileIO(source, "rb", closefd=False).readinto
         self._write = FileIO(sink, "wb", closefd=False).write
-        self._buffer = bytearray(BUFFER_SIZE)
+        self._buffer = _inherited.pop() if _inherited else bytearray(BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._start = 0  # the unread bytes in the buffer are [_start, _end)
         self._end = 0
@@ -69,6 +73,10 @@ class Channel:
                 self._write_rest(memoryview(frame)[written or 0 :])
         except (BrokenPipeError, ConnectionResetError):
             raise HostGone from None
+
+    def bequeath(self) -> None:
+        """Leaves the buffer of this channel, which receives nothing, to the next one of a forked process."""
+        _inherited.append(self._buffer)
 
     def detach(self) -> None:
         """Puts /dev/null in place of the channel, which a forked child must not hold open or write to."""

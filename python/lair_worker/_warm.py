@@ -108,6 +108,7 @@ def run(arguments: list[str]) -> list[str]:
     if refusal is not None:
         _tell_refusal(channel, refusal)
         sys.exit(1)
+    channel.bequeath()
     gc.freeze()
     channel.send(_protocol1.success_reply(0, {"status": "ok", "pid": os.getpid()}))
     while True:

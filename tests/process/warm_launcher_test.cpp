@@ -110,7 +110,9 @@ TEST_F(WarmLauncher, WhatIsNotToBeForkedIsExecuted) {
   plain.warm.reset();
   launcher_->spawn(std::move(plain));
   EXPECT_GT(spawned(), 0);
-  EXPECT_EQ(descendants(::getpid()).size(), 1u + 1);
+  // An interpreter that is a shim has children of its own for a while.
+  EXPECT_TRUE(eventually([&] { return descendants(::getpid()).size() == 1 + 1; }));
+  EXPECT_TRUE(parents_.empty());
 }
 
 TEST_F(WarmLauncher, AParentOfAnotherRevisionTakesThePlaceOfTheFirst) {

@@ -226,7 +226,7 @@ std::string Environment::filled_in(std::string text, WorkerKey key) const {
   return replaced(std::move(text), "{worker_id}", worker_id(key));
 }
 
-SpawnRequest Environment::request(WorkerKey key) const {
+SpawnRequest Environment::request(WorkerKey key, std::uint32_t revision) const {
   const WorkerSpec& spec = options_.worker;
   SpawnRequest request;
   request.key = key;
@@ -236,7 +236,11 @@ SpawnRequest Environment::request(WorkerKey key) const {
   if (spec.argv.empty()) {
     request.argv = {program_, "-m", "lair_worker", spec.module};
     request.stdio = StdioMode::kChannelFd;
-    if (spec.start == "fork") request.warm = std::make_shared<const SpawnRequest>(warm_parent());
+    if (spec.start == "fork") {
+      SpawnRequest parent = warm_parent();
+      parent.key.generation = revision;
+      request.warm = std::make_shared<const SpawnRequest>(std::move(parent));
+    }
   } else {
     request.argv.push_back(program_);
     for (std::size_t i = 1; i < spec.argv.size(); ++i) request.argv.push_back(filled_in(spec.argv[i], key));

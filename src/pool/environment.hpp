@@ -27,8 +27,8 @@ class Environment {
   // What the probe printed. An answer that makes no sense is an error that shows it.
   Result<void> probed(const std::string& output);
 
-  // What to launch for one worker. No file is touched.
-  worker::SpawnRequest request(worker::WorkerKey key) const;
+  // What to launch for one worker; a warm parent of an older revision is not good enough for it. No file is touched.
+  worker::SpawnRequest request(worker::WorkerKey key, std::uint32_t revision = 1) const;
   std::string worker_id(worker::WorkerKey key) const;
 
   // The program that workers run: the interpreter, or argv[0], as found.

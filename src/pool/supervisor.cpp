@@ -176,6 +176,7 @@ void Supervisor::spawn(core::WorkerRef ref, core::Revision revision) {
   }
   environment_revision_ = revision;
   auto ward = std::make_unique<Ward>();
+  ward->revision = revision;
   ward->record = std::make_shared<Record>(ref, shell_.options_.stderr_lines);
   ward->start_deadline = Deadline::after(shell_.options_.start_timeout);
   {
@@ -205,7 +206,7 @@ void Supervisor::launch(Ward& ward) {
     fail_start(ward, *environment_error_, true, false);
     return;
   }
-  launcher_->spawn(environment_->request(worker_key(ward.record->ref)));
+  launcher_->spawn(environment_->request(worker_key(ward.record->ref), ward.revision));
 }
 
 void Supervisor::stop(core::WorkerRef ref) {

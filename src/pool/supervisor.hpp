@@ -49,6 +49,7 @@ class Supervisor {
   // The supervisor's side of one worker.
   struct Ward {
     RecordPtr record;
+    core::Revision revision = 0;
     Stage stage = Stage::kSpawn;
     Deadline start_deadline = Deadline::never();
     TimePoint stage_began = SteadyClock::now();

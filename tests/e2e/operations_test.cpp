@@ -125,6 +125,17 @@ TEST_F(Operations, AWorkerThatDiesMeanwhileCostsNoOtherCall) {
   EXPECT_FALSE(pool->health().degraded);
 }
 
+TEST_F(Operations, AReloadReplacesTheWarmParentToo) {
+  auto options = service(2);
+  options.worker.start = "fork";
+  options.worker.preload = {"service"};
+  start(std::move(options));
+  EXPECT_EQ(pool->call<int>("version"), 1);
+  write("def version():\n    return 2\n");
+  under_load([&] { pool->reload(); });
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(pool->call<int>("version"), 2);
+}
+
 TEST_F(Operations, AReloadBringsAPoolBackThatCouldNotStart) {
   write("import a_module_that_nobody_has\n");
   pool.emplace(service(2));

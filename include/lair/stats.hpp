@@ -95,6 +95,8 @@ struct PoolStats {
   // By SlotState. The sum is size + overflow, and after a resize those that have still to go.
   std::size_t slots[kSlotStates] = {};
   std::uint32_t revision = 1;  // of the code that workers start with
+  bool code_fails =
+      false;  // no worker of that revision has started: the others go on with the code that they have
   std::size_t waiters = 0;
   Duration oldest_wait = {};
 

@@ -28,6 +28,7 @@ enum class PoolEventKind : std::uint8_t {
   kAlertRaised,
   kAlertCleared,
   kSlowCall,
+  kBreaker,
 };
 
 struct PoolEvent {

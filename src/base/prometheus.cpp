@@ -131,6 +131,17 @@ void add(PoolStats& sum, const PoolStats& other) {
   sum.worker_start.add(other.worker_start);
   for (const auto& [reason, count] : other.rejected) sum.rejected[reason] += count;
   for (const auto& [reason, count] : other.exits) sum.exits[reason] += count;
+  sum.code_fails = sum.code_fails || other.code_fails;
+  sum.workers.insert(sum.workers.end(), other.workers.begin(), other.workers.end());
+  for (const BreakerStats& breaker : other.breakers) {
+    const auto same = std::find_if(sum.breakers.begin(), sum.breakers.end(),
+                                   [&](const BreakerStats& each) { return each.command == breaker.command; });
+    if (same == sum.breakers.end()) {
+      sum.breakers.push_back(breaker);
+    } else if (same->state == BreakerState::kClosed) {  // the one that refuses is the one to know
+      same->state = breaker.state;
+    }
+  }
   sum.busy_time += other.busy_time;
   sum.exhausted_time += other.exhausted_time;
   sum.below_size_time += other.below_size_time;
@@ -211,6 +222,22 @@ std::string to_prometheus(std::span<const PoolStats> given) {
   each_pool("lair_calls_inflight", "gauge", "Calls that have begun and not ended.",
             [](const S& s) { return s.inflight; });
   write_calls(page, pools);
+  page.family("lair_breaker_state", "gauge",
+              "Whether a command is refused: 0 no, 1 yes, 2 but for trial calls.");
+  for (const PoolStats& pool : pools) {
+    for (const BreakerStats& breaker : pool.breakers) {
+      page.sample({{"pool", pool.name}, {"command", breaker.command}},
+                  static_cast<std::uint64_t>(breaker.state));
+    }
+  }
+  each_pool("lair_pool_code_fails", "gauge", "1 while no worker starts with the newest code.",
+            [](const S& s) { return std::uint64_t{s.code_fails}; });
+  each_pool("lair_worker_private_bytes", "gauge",
+            "Memory that workers share with nobody, added up; 0 if it is not looked at.", [](const S& s) {
+              std::uint64_t bytes = 0;
+              for (const WorkerStats& worker : s.workers) bytes += worker.memory;
+              return bytes;
+            });
   each_histogram("lair_checkout_wait_seconds", "Wait for a worker, of callers that got one.",
                  [](const S& s) { return s.checkout_wait; });
   each_reason("lair_rejected_total", "Callers that got no worker.", [](const S& s) { return s.rejected; });

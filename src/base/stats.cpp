@@ -76,6 +76,8 @@ Json to_json_value(const PoolStats& stats) {
   return {{"name", stats.name},
           {"size", stats.size},
           {"overflow", stats.overflow},
+          {"revision", stats.revision},
+          {"code_fails", stats.code_fails},
           {"ready", stats.ready()},
           {"slots", std::move(slots)},
           {"waiters", stats.waiters},

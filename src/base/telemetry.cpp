@@ -21,6 +21,7 @@ constexpr std::array kTable = {
     PoolEventInfo{K::kAlertRaised, "alert_raised", "reason, message"},
     PoolEventInfo{K::kAlertCleared, "alert_cleared", "reason, message"},
     PoolEventInfo{K::kSlowCall, "slow_call", "worker, took, message, command, stack"},
+    PoolEventInfo{K::kBreaker, "breaker", "command, message"},
 };
 
 constexpr bool in_order() {

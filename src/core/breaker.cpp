@@ -196,4 +196,13 @@ std::vector<BreakerStats> Breakers::stats(TimePoint now) const {
   return all;
 }
 
+std::string Breakers::refused_commands() const {
+  std::string names;
+  for (const Command& command : commands_) {
+    if (command.state == BreakerState::kClosed) continue;
+    names += (names.empty() ? "" : ", ") + command.name;
+  }
+  return names;
+}
+
 }  // namespace lair::core

@@ -78,6 +78,8 @@ class Breakers {
   Refusal refusal(const Pass& pass, TimePoint now) const;
 
   std::vector<BreakerStats> stats(TimePoint now) const;
+  // "parse, count": the commands that are refused but for trial calls. Empty, mostly, and then without a cost.
+  std::string refused_commands() const;
 
  private:
   // Calls and failures within the last twenty steps of time.

@@ -69,6 +69,8 @@ class Core {
   bool quiet() const;
   Revision revision() const { return revision_; }
   bool reloading() const { return reloading_; }
+  // Of the last reload that was not given up; 1: there was none.
+  Revision complete_revision() const { return complete_revision_; }
   // The newest code did not start: planned replacements wait until some does.
   bool code_fails() const { return code_fails_; }
 
@@ -237,6 +239,7 @@ class Core {
   RestartPolicy restarts_;
   std::optional<Row> surge_;
   Revision revision_ = 1;
+  Revision complete_revision_ = 1;
   bool reloading_ = false;
   bool code_fails_ = false;
   unsigned failed_successions_ = 0;               // in a row

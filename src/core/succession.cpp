@@ -175,6 +175,7 @@ void Core::finish_reload() {
   }
   reloading_ = false;
   code_fails_ = false;
+  complete_revision_ = revision_;
   effects_->push(Reloaded{.revision = revision_, .complete = true});
   ready_changed_ = true;
 }

@@ -374,7 +374,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
       close_books(ended(outcome.ending), hold.record->rests_since);
       std::string news = note(noted, hold.record->rests_since);
       lock.unlock();
-      if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
+      if (!news.empty()) tell_breaker(noted.command, std::move(news));
       hold.completed += outcome.verdict.completed;
       return std::move(outcome.result);
     }

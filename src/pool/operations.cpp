@@ -34,19 +34,15 @@ Error Shell::unfinished(const std::string& what, Duration timeout) const {
 
 Result<void> Shell::reload(Duration timeout) {
   const Deadline deadline = Deadline::after(timeout);
-  core::Revision revision = 0;
-  if (step(core::Reload{}) == core::Outcome::kDone) {
-    const std::lock_guard lock(mutex_);
-    revision = core_.revision();
-  }
-  tell(base::LogLevel::kInfo,
-       "[" + options_.name + "] reload to revision " + std::to_string(revision) + " begins",
+  tell(base::LogLevel::kInfo, "[" + options_.name + "] a reload begins",
        {.kind = PoolEventKind::kReload, .reason = "begun"});
+  (void)step(core::Reload{});
   std::unique_lock lock(mutex_);
+  const core::Revision revision = core_.revision();
   while (core_.reloading() && !deadline.passed()) wait_changed(lock, deadline);
   const std::string what = "reload of pool \"" + options_.name + "\"";
   if (core_.shutting_down() || core_.reloading()) return unfinished(what, timeout);
-  if (!core_.code_fails()) return {};
+  if (core_.complete_revision() >= revision) return {};
   Error error =
       last_start_error_.value_or(Error{.kind = ErrorKind::kUnavailable, .message = "no start succeeded"});
   error.message =

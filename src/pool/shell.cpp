@@ -297,7 +297,7 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall
     if (noted) news = note(*noted, now);
   }
   deliver(outbox);
-  if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
+  if (!news.empty()) tell_breaker(noted->command, std::move(news));
 }
 
 // --- Books, waiting ----------------------------------------------------------------------------------

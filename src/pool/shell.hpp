@@ -189,6 +189,7 @@ class Shell {
   std::optional<Error> refused_before_wait(const Wanted& wanted);                     // under the mutex
   std::optional<Error> refused_on_dispatch(core::Breakers::Pass&, std::string_view);  // under the mutex
   std::string note(const Noted& noted, TimePoint now);                                // under the mutex
+  void tell_breaker(std::string_view command, std::string news);
   void note_crash(Noted noted, const Error& error);  // once its end is described
   Error breaker_open(std::string_view command, const core::Breakers::Refusal& why) const;
 

@@ -108,6 +108,7 @@ class Supervisor {
   void report_slow_calls(TimePoint now);
   void report_slow_call(const SlowCalls::Slow& slow, TimePoint seen, const Stacks::Taken& taken);
   void report_alerts(TimePoint now);
+  void report_states();
   TimePoint memory_due() const;
   void look_at_memory(TimePoint now);
 
@@ -153,6 +154,8 @@ class Supervisor {
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise
   TimePoint alerts_due_ = TimePoint::max();      // likewise
   TimePoint looked_at_memory_{};
+  bool breaker_alert_ = false;
+  bool code_alert_ = false;
   bool drained_ = false;
   TimePoint give_up_at_ = TimePoint::max();
 };

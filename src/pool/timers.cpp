@@ -35,6 +35,7 @@ void Supervisor::on_timers(TimePoint now) {
   report_slow_calls(now);
   stacks_.on_time(now);
   report_alerts(now);
+  report_states();
   look_at_memory(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;
@@ -66,6 +67,31 @@ void Supervisor::on_timers(TimePoint now) {
                                  " did not say which Python it is within " +
                                  base::format_duration(shell_.options_.start_timeout)});
   }
+}
+
+// Alerts about what lasts by itself: they need no window, only a look when something has happened.
+void Supervisor::report_states() {
+  std::string commands;
+  bool code_fails = false;
+  {
+    const std::lock_guard lock(shell_.mutex_);
+    commands = shell_.breakers_.refused_commands();
+    code_fails = shell_.core_.code_fails();
+  }
+  const auto change = [&](bool& raised, bool now_raised, const char* name, const std::string& message) {
+    if (raised == now_raised) return;
+    raised = now_raised;
+    shell_.tell(base::LogLevel::kWarn,
+                "[" + shell_.options_.name + "] alert " + name + (raised ? ": " : " is over: ") + message,
+                {.kind = raised ? PoolEventKind::kAlertRaised : PoolEventKind::kAlertCleared,
+                 .reason = name,
+                 .message = message});
+  };
+  change(breaker_alert_, !commands.empty(), "breaker_open",
+         commands.empty() ? "all commands are called again" : "commands that are refused: " + commands);
+  change(code_alert_, code_fails, "code_fails",
+         code_fails ? "no worker starts with the newest code; the others go on with theirs"
+                    : "a worker has started with the newest code");
 }
 
 void Supervisor::interrupt_overdue_calls(TimePoint now) {

@@ -52,7 +52,14 @@ void Shell::note_crash(Noted noted, const Error& error) {
     if (keeper_lost || core_.shutting_down()) noted.outcome = core::TryOutcome::kNothing;
     news = note(noted, SteadyClock::now());
   }
-  if (!news.empty()) log(base::LogLevel::kWarn, std::move(news));
+  if (!news.empty()) tell_breaker(noted.command, std::move(news));
+}
+
+// What `note` has returned. The supervisor looks whether that is an alert.
+void Shell::tell_breaker(std::string_view command, std::string news) {
+  tell(base::LogLevel::kWarn, news,
+       {.kind = PoolEventKind::kBreaker, .message = news, .command = std::string(command)});
+  wake_.notify();
 }
 
 // --- Trying again ----------------------------------------------------------------------------------

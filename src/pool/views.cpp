@@ -23,6 +23,7 @@ PoolStats Shell::stats() const {
   stats.name = options_.name;
   stats.size = core_.size();
   stats.revision = core_.revision();
+  stats.code_fails = core_.code_fails();
   stats.overflow = options_.overflow;
   for (std::size_t i = 0; i < kSlotStates; ++i) stats.slots[i] = core_.count(static_cast<SlotState>(i));
   stats.waiters = core_.waiters();

@@ -17,6 +17,9 @@ EXAMPLES = ROOT / "examples"
 WORKERS = Path(__file__).parent / "workers"
 PATIENCE = 30.0
 
+# Programs inherit what is ignored, as under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 if not (BIN / "lair").exists():
     pytest.exit(f"{BIN / 'lair'} is missing: ./dev build, or set LAIR_BIN_DIR", returncode=2)
 

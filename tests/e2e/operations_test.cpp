@@ -6,6 +6,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -86,6 +87,35 @@ TEST_F(Operations, AReloadBringsTheNewCodeAndNoCallFails) {
   for (const WorkerStats& worker : stats.workers) EXPECT_EQ(worker.revision, 2u);
   for (const int pid : pids()) EXPECT_EQ(before.count(pid), 0u);
   EXPECT_FALSE(pool->health().degraded);
+}
+
+TEST_F(Operations, CodeThatFailsIsAnAlertUntilItIsMended) {
+  auto options = service(1);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  options.on_event = [&](const PoolEvent& event) {
+    const std::string kind(to_string(event.kind));
+    const std::lock_guard lock(mutex);
+    if (event.reason == "code_fails" || event.kind == PoolEventKind::kReload)
+      told.push_back(kind + " " + event.reason);
+  };
+  const auto has_told = [&](std::vector<std::string> expected) {
+    return eventually([&] {
+      const std::lock_guard lock(mutex);
+      return told == expected;
+    });
+  };
+  start(std::move(options));
+  write("import a_module_that_nobody_has\n");
+  EXPECT_FALSE(pool->try_reload());
+  EXPECT_TRUE(pool->stats().code_fails);
+  EXPECT_TRUE(has_told({"reload begun", "reload failed", "alert_raised code_fails"}));
+  write("def version():\n    return 2\n");
+  pool->reload();
+  EXPECT_FALSE(pool->stats().code_fails);
+  EXPECT_TRUE(has_told({"reload begun", "reload failed", "alert_raised code_fails", "reload begun",
+                        "reload complete", "alert_cleared code_fails"}));
+  pool.reset();
 }
 
 TEST_F(Operations, AReloadToBrokenCodeIsGivenUpAndTheOldCodeServes) {

@@ -62,6 +62,7 @@ Outcome Core::on(const Tick&) {
     }
     if (surge_ && surge_->state == WorkerState::kBusy) end(*surge_, Reason::kShutdown, true);
   }
+  if (shed_armed_ <= now_) shed_armed_ = TimePoint::max();
   shed();
   retire_idle();
   check_health();
@@ -143,7 +144,8 @@ Outcome Core::on(const Checkout& event) {
   queue_.push(waiter);
   if (free_permits() > 0) serve();
   start_workers();
-  if (config_.overflow > 0 || shed_at() != TimePoint::max()) effects_->push(Rearm{});
+  if (config_.overflow > 0) effects_->push(Rearm{});
+  arm_shedding();
   return Outcome::kDone;
 }
 

@@ -217,6 +217,7 @@ class Core {
   void watch_queue();
   void shed();
   TimePoint shed_at() const;
+  void arm_shedding();
   const Waiter* oldest_in_line() const;
   const Waiter* next_to_shed() const;
   void refuse_hopeless();
@@ -247,6 +248,8 @@ class Core {
   base::Backoff succession_backoff_;
   std::mt19937_64 jitter_;
   Admission admission_ = Admission::kOpen;
+  TimePoint shed_armed_ =
+      TimePoint::max();  // when to look at the queue, though nothing may be left to do then
   TimePoint stands_since_ = TimePoint::max();  // the queue's oldest has waited for too long since then
   Epoch last_epoch_ = 0;
   std::size_t importing_ = 0;

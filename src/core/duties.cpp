@@ -308,7 +308,7 @@ TimePoint Core::next_timer(TimePoint now) const {
     if (count(SlotState::kBusy) > 0 || (surge_ && surge_->state == WorkerState::kBusy)) at(grace_end_);
     return next;
   }
-  at(shed_at());
+  at(std::min(shed_at(), shed_armed_));
   if (restarts_.failed()) {
     const bool room =
         std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row && !slot.closed; });

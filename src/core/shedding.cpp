@@ -42,6 +42,15 @@ TimePoint Core::shed_at() const {
   return std::max(stands_since + config_.queue_interval, first->since + 2 * config_.queue_target);
 }
 
+// A waiter that comes and goes must not wake the supervisor each time: an alarm that is set stays set, and whoever comes
+// later is looked at when it goes off.
+void Core::arm_shedding() {
+  const TimePoint at = shed_at();
+  if (at >= shed_armed_) return;
+  shed_armed_ = at;
+  effects_->push(Rearm{});
+}
+
 const Waiter* Core::next_to_shed() const {
   std::size_t spared = starting_count();
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {

@@ -67,7 +67,7 @@ std::size_t StackFile::size() const {
 }
 
 std::string StackFile::text(std::size_t most) const {
-  std::string text(std::min(size(), most), '\0');
+  std::string text(std::min(std::max<std::size_t>(size(), 4096), most), '\0');  // it may still grow
   std::size_t done = 0;
   while (done < text.size()) {
     const std::size_t wanted = failpoint::most(Point::kStackFileRead, text.size() - done);

@@ -78,6 +78,7 @@ void Supervisor::run() {
       if (inbox.empty()) break;
       for (const core::Effect& effect : inbox) carry_out(effect);
     }
+    report_states();
     const TimePoint now = SteadyClock::now();
     if (drained_) break;
     if (now >= give_up_at_) {

@@ -35,7 +35,6 @@ void Supervisor::on_timers(TimePoint now) {
   report_slow_calls(now);
   stacks_.on_time(now);
   report_alerts(now);
-  report_states();
   look_at_memory(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;

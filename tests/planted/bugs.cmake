@@ -32,8 +32,8 @@ planted_bug(dirty-return core.cpp "if (!event.clean) {" "if (!event.clean && eve
 planted_bug(leaked-grant roster.cpp "effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});"
             "if (last_epoch_ % 64 != 0) effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});")
 planted_bug(lost-permit roster.cpp "row.taken -= hold->exclusive ? row.permits : 1;" "row.taken -= hold->exclusive ? 1 : 1;")
-planted_bug(lost-slot duties.cpp "effects_->push(Spawn{slot.row->ref, revision_});"
-            "if (slot.generation % 4 != 0) effects_->push(Spawn{slot.row->ref, revision_});")
+planted_bug(lost-slot duties.cpp "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_)"
+            "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_ && slot.generation % 4 != 0)")
 planted_bug(hasty-succession succession.cpp "surge_->inherits = due(*slot->row);"
             "surge_->inherits = due(*slot->row); leave(*slot->row, surge_->inherits);")
 planted_bug(old-code-left succession.cpp "slot.row->revision < revision_ :" "slot.row->revision + 1 < revision_ :")

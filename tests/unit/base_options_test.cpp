@@ -129,6 +129,16 @@ const Refusal kRefusals[] = {
     {"health_interval", "more than 0", [](auto& o) { o.health_interval = 0s; }},
     {"health_timeout", "hangs", [](auto& o) { o.health_timeout = 2h; }},
     {"health_timeout", "negative", [](auto& o) { o.health_timeout = -1s; }},
+    {"max_age", "more than 0", [](auto& o) { o.max_age = 0s; }},
+    {"max_memory", "more than memory_limit",
+     [](auto& o) {
+       o.max_memory = 2;
+       o.memory_limit = 1;
+     }},
+    {"memory_interval", "unseen", [](auto& o) { o.memory_interval = 2h; }},
+    {"idle_ttl", "lazy pools", [](auto& o) { o.idle_ttl = 1s; }},
+    {"queue_target", "more than 0", [](auto& o) { o.queue_target = 0s; }},
+    {"queue_interval", "stand still", [](auto& o) { o.queue_interval = kForever; }},
     {"lease_warning", "more than 0", [](auto& o) { o.lease_warning = 0s; }},
     {"slow_call", "more than 0", [](auto& o) { o.slow_call = 0s; }},
     {"slow_call", "negative", [](auto& o) { o.slow_call = -1s; }},
@@ -217,8 +227,8 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   std::set<std::string_view> untested(base::option_names().begin(), base::option_names().end());
   for (const Refusal& refusal : kRefusals) untested.erase(refusal.setting);
   // Any value of these is sensible.
-  EXPECT_EQ(untested, (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "breaker_enabled",
-                                                  "logger", "on_event"}));
+  EXPECT_EQ(untested, (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "max_calls",
+                                                  "memory_limit", "breaker_enabled", "logger", "on_event"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------
@@ -228,7 +238,8 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "env": {"CUDA_VISIBLE_DEVICES": "{slot}"}, "inherit_env": ["PATH"], "cpu_affinity": [[0, 1], [2]],
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
-    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
+    "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "max_calls": 1000, "max_age": "1h", "idle_ttl": "5min",
+    "max_memory": 100, "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
     "breaker_crash_window": "5min", "retries": 4})"));
@@ -256,6 +267,14 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->health_timeout, 3s);
   EXPECT_EQ(options->lease_warning, 2h);
   EXPECT_EQ(options->slow_call, 3s);
+  EXPECT_EQ(options->max_calls, 1000u);
+  EXPECT_EQ(options->max_age, 1h);
+  EXPECT_EQ(options->idle_ttl, 5min);
+  EXPECT_EQ(options->max_memory, 100u);
+  EXPECT_EQ(options->memory_limit, 200u);
+  EXPECT_EQ(options->memory_interval, 2s);
+  EXPECT_EQ(options->queue_target, 3s);
+  EXPECT_EQ(options->queue_interval, 4s);
   EXPECT_EQ(options->shutdown_grace, 1min);
   EXPECT_EQ(options->terminate_grace, 2s);
   EXPECT_EQ(options->max_frame, 65536u);

@@ -314,6 +314,18 @@ TEST_F(Succession, AQueueThatStandsStillIsShed) {
   EXPECT_FALSE(driver.refusal_of(6)) << "nobody before twice the target";
 }
 
+TEST_F(Succession, WaitersThatComeAndGoDoNotWakeTheSupervisorEachTime) {
+  CoreDriver driver =
+      ready_pool({.size = 1, .barging_window = 0ms, .queue_target = 10s, .queue_interval = 10s});
+  driver.checkout(1);
+  for (Token token = 2; token < 100; ++token) {
+    driver.checkout(token);
+    driver.checkin(token - 1);
+    ASSERT_TRUE(driver.grant_of(token));
+  }
+  EXPECT_EQ(driver.count<Rearm>(), 1u);
+}
+
 TEST_F(Succession, AQueueThatMovesIsNotShed) {
   CoreDriver driver =
       ready_pool({.size = 1, .barging_window = 0ms, .queue_target = 100ms, .queue_interval = 1s});

@@ -264,8 +264,8 @@ Outcome Core::on(const StartFailed& event) {
   const Outcome outcome = admit(row, WorkerEvent::kStartFailed);
   if (outcome != Outcome::kDone && !(was_stopping && !event.has_process)) return outcome;
   if (!was_stopping) newest_code_failed(*row, event.permanent);
-  // An heir's failure is not held against the pool: its predecessor serves.
-  if (event.permanent && !row->apart) {
+  // An heir's failure is not held against the pool, for its predecessor serves; nor is that of older code.
+  if (event.permanent && !row->apart && row->revision == revision_) {
     restarts_.permanent_failure();
     fail_resting_slots();
   }

@@ -3,6 +3,7 @@
 // it is ready; only then is the old worker told to leave, when it is free. So no planned end lowers what the pool can
 // do, and one that cannot be carried out changes nothing.
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -37,17 +38,21 @@ TimePoint Core::due_at(const Row& row) const {
   return code_fails_ ? TimePoint::max() : row.oldest;
 }
 
-// Idle workers first, the one that has rested longest before the others; a busy one may take long to leave.
+// What somebody waits for comes first; then idle workers before busy ones, which may take long to leave; then the one that is
+// overdue for longest, and the one that has rested for longest.
 Core::Slot* Core::next_to_replace() {
-  const auto is_due = [&](const Slot& slot) {
-    return slot.row && !slot.overflow && !slot.closed && is_up(slot.row->state) &&
-           slot.row->retire == Reason::kNone && due(*slot.row) != Reason::kNone;
+  Slot* best = nullptr;
+  const auto rank = [&](const Slot& slot) {
+    const Reason reason = due(*slot.row);
+    const bool waited_for = reason == Reason::kRecycled || reason == Reason::kReload;
+    return std::tuple(!waited_for, slot.row->state != WorkerState::kIdle, slot.row->oldest, slot.row->since);
   };
-  const auto rested =
-      std::find_if(idle_.begin(), idle_.end(), [&](std::uint32_t index) { return is_due(slots_[index]); });
-  if (rested != idle_.end()) return &slots_[*rested];
-  const auto any = std::find_if(slots_.begin(), slots_.end(), is_due);
-  return any == slots_.end() ? nullptr : &*any;
+  for (Slot& slot : slots_) {
+    const bool is_due = slot.row && !slot.overflow && !slot.closed && is_up(slot.row->state) &&
+                        slot.row->retire == Reason::kNone && due(*slot.row) != Reason::kNone;
+    if (is_due && (best == nullptr || rank(slot) < rank(*best))) best = &slot;
+  }
+  return best;
 }
 
 // --- From heir to worker ---------------------------------------------------------------------------

@@ -20,7 +20,8 @@ class Simulation : private SimulatedWorld {
     const bool shut_down = chance(40);
     arrive();
     trouble();
-    if (chance(50)) meddle();
+    meddles_ = chance(50);
+    if (meddles_) meddle();
     if (shut_down) {
       at(now_ + Duration(between(0, 20'000) * 1ms), [this] {
         shut_down_ = true;
@@ -105,6 +106,7 @@ class Simulation : private SimulatedWorld {
   void meddle() {
     if (!stormy()) {
       step(Admit{Admission::kOpen}, "resume");
+      step(Reload{}, "reload, and the code is good");
       return;
     }
     switch (between(0, 5)) {

@@ -221,7 +221,8 @@ class SimulatedWorld : protected Schedule {
     if (stormy() && chance(bad_starts_)) {
       worker.reaped = true;
       ++troubles_.spawn_failures;
-      step(StartFailed{.worker = ref, .has_process = false}, name(ref) + " cannot be spawned");
+      step(StartFailed{.worker = ref, .permanent = meddles_ && chance(5), .has_process = false},
+           name(ref) + " cannot be spawned");
       return;
     }
     worker.phase = Phase::kLoading;
@@ -235,7 +236,7 @@ class SimulatedWorld : protected Schedule {
       if (worker == nullptr || worker->condemned) return;
       if (stormy() && chance(bad_starts_)) {
         if (chance(50)) return exited(ref);
-        step(StartFailed{.worker = ref}, name(ref) + " fails to start");
+        step(StartFailed{.worker = ref, .permanent = meddles_ && chance(5)}, name(ref) + " fails to start");
         return;
       }
       if (worker->phase == Phase::kLoading) {
@@ -331,6 +332,7 @@ class SimulatedWorld : protected Schedule {
   std::map<Token, Caller> callers_;
   Token last_token_ = 0;
   std::map<WorkerRef, Revision> revisions_;
+  bool meddles_ = false;  // somebody reloads: then starts may fail for good until they do
   bool shut_down_ = false;
   bool drained_ = false;
   Troubles troubles_;

@@ -47,9 +47,9 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   EXPECT_GT(troubles.spawn_failures, schedules);
   EXPECT_GT(troubles.missed_checks, schedules / 10);  // only workers that rest are checked
   EXPECT_GT(troubles.planned_ends, schedules);
-  EXPECT_GT(troubles.reloads, schedules / 10);
-  EXPECT_GT(troubles.failed_reloads, schedules / 10);
-  EXPECT_GT(troubles.sheds, schedules / 10);
+  EXPECT_GT(troubles.reloads, schedules / 30);
+  EXPECT_GT(troubles.failed_reloads, schedules / 30);
+  EXPECT_GT(troubles.sheds, schedules / 30);  // most queues move
 }
 
 TEST(CoreRandom, ASeedReplaysItsScheduleToTheLastEvent) {

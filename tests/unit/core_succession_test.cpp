@@ -217,6 +217,19 @@ TEST_F(Succession, AReloadWakesAPoolThatHasFailedForGood) {
   EXPECT_TRUE(driver.take<Reloaded>().at(0).complete);
 }
 
+TEST_F(Succession, AStartWithTheOldCodeThatFailsOnlyNowSaysNothingOfTheNew) {
+  CoreDriver driver({.size = 2});
+  const auto starts = driver.starting();
+  driver.step(StartFailed{.worker = starts.at(0), .permanent = true, .has_process = false});
+  driver.step(Reload{});
+  driver.step(StartFailed{.worker = starts.at(1), .permanent = true, .has_process = false});
+  EXPECT_FALSE(driver.core.failed());
+  driver.make_all_ready();
+  driver.advance(1s);
+  driver.make_all_ready();
+  EXPECT_TRUE(driver.take<Reloaded>().at(0).complete);
+}
+
 TEST_F(Succession, AWorkerThatCrashesDuringAReloadComesBackWithTheNewCode) {
   CoreDriver driver = ready_pool({.size = 2});
   for (Token token = 1; token < 9; ++token) serve_once(driver, token);

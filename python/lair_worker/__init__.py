@@ -22,8 +22,22 @@ if sys.version_info < (3, 9):
 
     _too_old.refuse()
 
+from lair_worker._cancel import Cancelled, shield
 from lair_worker._context import Context, context
+from lair_worker._host import HostError, host
 from lair_worker._registry import command, on_start, on_stop
 from lair_worker._worker import serve
 
-__all__ = ["Context", "__version__", "command", "context", "on_start", "on_stop", "serve"]
+__all__ = [
+    "Cancelled",
+    "Context",
+    "HostError",
+    "__version__",
+    "command",
+    "context",
+    "host",
+    "on_start",
+    "on_stop",
+    "serve",
+    "shield",
+]

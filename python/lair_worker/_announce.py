@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import FunctionType, MethodType
 
 from lair_worker._encode import type_name
+from lair_worker._registry import kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _INSPECT_KINDS = ("positional_only", "positional_or_keyword", "var_positional", 
 def announce(commands: dict[str, Callable[..., Any]]) -> list[dict[str, Any]]:
     """The handshake's ``commands``."""
     return [
-        {"name": name, "kind": "call", "doc": _first_line(function), "params": parameters(function)}
+        {"name": name, "kind": kind(function), "doc": _first_line(function), "params": parameters(function)}
         for name, function in commands.items()
     ]
 
@@ -113,9 +114,9 @@ def _of_code(function: FunctionType, skipped: int) -> list[dict[str, Any]]:
         kinds.append((names[keyword_only + bool(code.co_flags & _CO_VARARGS)], "var_keyword"))
 
     found = []
-    for name, kind in kinds:
-        required = name not in defaults and not kind.startswith("var_")
-        parameter = {"name": name, "kind": kind, "required": required}
+    for name, how in kinds:
+        required = name not in defaults and not how.startswith("var_")
+        parameter = {"name": name, "kind": how, "required": required}
         if name in defaults:
             parameter["default"] = _repr(defaults[name])
         if name in annotations:
@@ -136,9 +137,9 @@ def _with_inspect(function: Callable[..., Any]) -> list[dict[str, Any]]:
         ]
     found = []
     for each in signature.parameters.values():
-        kind = _INSPECT_KINDS[each.kind]
-        required = each.default is each.empty and not kind.startswith("var_")
-        parameter: dict[str, Any] = {"name": each.name, "kind": kind, "required": required}
+        how = _INSPECT_KINDS[each.kind]
+        required = each.default is each.empty and not how.startswith("var_")
+        parameter: dict[str, Any] = {"name": each.name, "kind": how, "required": required}
         if each.default is not each.empty:
             parameter["default"] = _repr(each.default)
         if each.annotation is not each.empty:

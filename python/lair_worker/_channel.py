@@ -12,6 +12,10 @@ from io import FileIO
 from stat import S_ISSOCK
 from struct import Struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DEFAULT_MAX_FRAME = 64 << 20
 BUFFER_SIZE = 256 << 10
 
@@ -38,7 +42,9 @@ class Channel:
     def __init__(self, source: int, sink: int) -> None:
         self.max_frame = DEFAULT_MAX_FRAME
         self._descriptors = {source, sink}
+        self.source = source
         self._sink = sink
+        self.door: Any = None  # told when a frame comes with others behind it
         for fd in self._descriptors:
             os.set_blocking(fd, True)
         # closefd=False: the descriptors live as long as the process, also while the interpreter winds down.
@@ -74,6 +80,39 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise HostGone from None
 
+    def ready(self) -> bool:
+        """Whether ``receive`` would give something at once, or wait for no more than the rest of a frame."""
+        return self._end > self._start or self._readable()
+
+    def look_ahead(self) -> list[memoryview]:
+        """The payloads of all whole frames that have come, which stay to be received. Doesn't block.
+
+        Only what fits into the buffer: a frame behind a longer one is not seen. For the thread that receives.
+        """
+        self._make_room(BUFFER_SIZE if self._end == BUFFER_SIZE else 0)
+        while self._end < BUFFER_SIZE and self._readable() and self._fill():
+            pass
+        found = []
+        at = self._start
+        while self._end - at >= 4:
+            first = at + 4
+            at = first + _unpack_header(self._buffer, at)[0]
+            if at > self._end:
+                break
+            found.append(self._view[first:at])
+        return found
+
+    def watch(self) -> None:
+        """Makes the two functions above work; not in them, because a signal handler must import nothing."""
+        from select import POLLIN, poll
+
+        poller = poll()
+        poller.register(self.source, POLLIN)
+        self._poll = poller.poll
+
+    def _readable(self) -> bool:
+        return bool(self._poll(0))
+
     def bequeath(self) -> None:
         """Leaves the buffer of this channel, which receives nothing, to the next one of a forked process."""
         _inherited.append(self._buffer)
@@ -105,6 +144,8 @@ class Channel:
         self._start = last
         if last == self._end:
             self._start = self._end = 0
+        elif self.door is not None:
+            self.door.rung = True  # the next frame may be the CANCEL of this one
         return self._view[first:last]
 
     def _receive_long(self, length: int) -> bytearray | None:

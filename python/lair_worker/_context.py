@@ -30,12 +30,20 @@ class Context:
     Built for every call, so it keeps what came with the call as it came and works out the rest when asked.
     """
 
-    __slots__ = ("_meta", "_received", "command")
+    __slots__ = ("_received", "command", "hit", "meta", "number", "owed", "shields", "task")
 
-    def __init__(self, command: str, meta: dict[str, Any], received: float) -> None:
+    # The SDK's own; all but the first are left empty until a call needs them.
+    number: int  # of the call on the wire
+    hit: bool  # it is cancelled
+    shields: int  # how many of them it is in
+    owed: bool  # it is to raise Cancelled at the end of the outermost shield
+    task: Any  # how to cancel it, where that is not just raised in the main thread
+
+    def __init__(self, command: str, meta: dict[str, Any], received: float, number: int = 0) -> None:
         self.command = command
-        self._meta = meta
+        self.meta = meta
         self._received = received
+        self.number = number
 
     @property
     def worker_id(self) -> str | None:
@@ -55,23 +63,27 @@ class Context:
     @property
     def session_id(self) -> str | None:
         """The session that the call belongs to, if any."""
-        return self._meta.get("session")
+        return self.meta.get("session")
 
     @property
     def traceparent(self) -> str | None:
         """The W3C trace context that came with the call, if any."""
-        return self._meta.get("traceparent")
+        return self.meta.get("traceparent")
 
     @property
     def deadline(self) -> float | None:
         """When the host stops waiting, on the clock of ``time.monotonic()``; None for no deadline."""
-        ms = self._meta.get("ms")
+        ms = self.meta.get("ms")
         return self._received + ms / 1000 if isinstance(ms, (int, float)) else None
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None for no deadline."""
         deadline = self.deadline
         return None if deadline is None else max(0.0, deadline - monotonic())
+
+    def cancelled(self) -> bool:
+        """Whether the caller has cancelled the call, which one that is in a shield may want to know."""
+        return getattr(self, "hit", False)
 
     def __repr__(self) -> str:
         return f"<lair_worker.Context of {self.command!r}, session {self.session_id!r}>"

@@ -50,6 +50,12 @@ def encode(message: Any) -> bytes:
     return data
 
 
+def is_flow(value: Any) -> bool:
+    """Whether a command's result is to be awaited or iterated over, rather than sent as it is."""
+    cls = type(value)
+    return hasattr(cls, "__next__") or hasattr(cls, "__await__") or hasattr(cls, "__anext__")
+
+
 def explain(value: Any, error: BaseException) -> Unencodable:
     """Why ``encode`` failed with ``error`` on a message that holds ``value``, with the place in ``value``."""
     fault = _find_fault(value)

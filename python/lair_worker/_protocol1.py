@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic, time
 
 from lair_worker._context import Context, current
-from lair_worker._encode import LARGEST_INT, decode, encode, explain
+from lair_worker._encode import LARGEST_INT, decode, encode, explain, is_flow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class Protocol1:
         current.set(Context(name, {"session": session}, monotonic()))
         try:
             result = function(**args)
+            if is_flow(result):
+                from lair_worker._settle import settled
+
+                result = settled(result)
         except BaseException as error:
             if worker.ending.terminated:
                 raise

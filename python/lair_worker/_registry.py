@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     Function = TypeVar("Function", bound=Callable[..., Any])
     Hook = TypeVar("Hook", bound=Callable[[], Any])
 
-# A call of these gives a coroutine or a generator, which is no result.
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 RESERVED = "shutdown"  # the host must always be able to end its worker
 
 commands: dict[str, Callable[..., Any]] = {}
+thread_safe_names: set[str] = set()
 start_hooks: list[Callable[[], Any]] = []
 stop_hooks: list[Callable[[], Any]] = []
 
@@ -35,21 +35,25 @@ if TYPE_CHECKING:
     @overload
     def command(function: Function) -> Function: ...
     @overload
-    def command(*, name: str | None = None) -> Callable[[Function], Function]: ...
+    def command(*, name: str | None = None, thread_safe: bool = False) -> Callable[[Function], Function]: ...
 
 
-def command(function: Any = None, *, name: str | None = None) -> Any:
+def command(function: Any = None, *, name: str | None = None, thread_safe: bool = False) -> Any:
     """Makes a function a command, under its own name or under ``name``; gives the function back unchanged.
 
     Arguments and results are what JSON has: None, bool, int, float, str, lists (tuples become lists) and
-    dicts. A name may be taken once; ``shutdown`` is reserved. Generators and ``async def`` are refused.
+    dicts. A generator (also an asynchronous one) is a stream, or a list to a host that asked for none;
+    ``async def`` is awaited. A name may be taken once; ``shutdown`` is reserved.
+
+    ``thread_safe=True`` says that the function may run in several threads at once, which a host that wants
+    several calls at a time on one worker will have it do.
     """
     if function is None:
-        return lambda decorated: _register(decorated, name)
-    return _register(function, name)
+        return lambda decorated: _register(decorated, name, thread_safe)
+    return _register(function, name, thread_safe)
 
 
-def _register(function: Any, name: str | None) -> Any:
+def _register(function: Any, name: str | None, thread_safe: bool) -> Any:
     if not callable(function):
         raise TypeError(f"lair_worker.command takes a function, not {function!r}")
     if name is None:
@@ -58,12 +62,12 @@ def _register(function: Any, name: str | None) -> Any:
         raise TypeError(f"{function!r} has no name; say it: @lair_worker.command(name=...)")
     if name == RESERVED:
         raise ValueError(f"a command can't be named {RESERVED!r}: every worker has its own")
-    if _gives_no_result(function):
-        raise TypeError(f"command {name!r} is a generator or async def; it must be a plain function")
     known = commands.get(name)
     if known is not None and _origin(known) != _origin(function):
         raise ValueError(f"two commands are named {name!r}: {_origin(known)} and {_origin(function)}")
     commands[name] = function
+    if thread_safe:
+        thread_safe_names.add(name)
     return function
 
 
@@ -83,7 +87,7 @@ def on_stop(function: Hook) -> Hook:
 def _add_hook(hooks: list[Callable[[], Any]], function: Hook) -> Hook:
     if not callable(function):
         raise TypeError(f"a hook is a function, not {function!r}")
-    if _gives_no_result(function):
+    if kind(function) != "call":
         raise TypeError(
             f"the hook {_origin(function)} is a generator or async def; it must be a plain function"
         )
@@ -156,7 +160,7 @@ def _public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
             continue
         callable_object = callable(value) and not isinstance(value, type)
         hook = any(value is known for known in start_hooks + stop_hooks)
-        if callable_object and not hook and name != RESERVED and not _gives_no_result(value):
+        if callable_object and not hook and name != RESERVED:
             found[name] = value
     return found
 
@@ -167,12 +171,21 @@ def _is_function_of(module: ModuleType, value: Any) -> bool:
     return function and getattr(value, "__module__", None) == module.__name__
 
 
-def _gives_no_result(function: Any) -> bool:
-    while isinstance(function, MethodType):
-        function = function.__func__
-    code = getattr(function, "__code__", None)
-    flags = getattr(code, "co_flags", 0)
-    return bool(flags & (_CO_GENERATOR | _CO_COROUTINE | _CO_ASYNC_GENERATOR))
+def kind(function: Any) -> str:
+    """``call``, ``async``, ``stream`` or ``async_stream``: what a call gives, as far as the code tells."""
+    while True:
+        if isinstance(function, MethodType):
+            function = function.__func__
+        elif type(function).__name__ == "partial" and callable(getattr(function, "func", None)):
+            function = function.func
+        else:
+            break
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & _CO_ASYNC_GENERATOR:
+        return "async_stream"
+    if flags & _CO_COROUTINE:
+        return "async"
+    return "stream" if flags & _CO_GENERATOR else "call"
 
 
 def _origin(function: Any) -> str:

@@ -162,6 +162,8 @@ def let_forks_go(channel: Channel, ending: Ending) -> None:
 
     def in_child() -> None:
         channel.detach()
+        if channel.door is not None:
+            channel.door.take_down()
         for number, default in ((SIGTERM, SIG_DFL), (SIGINT, default_int_handler)):
             if getsignal(number) in (ending.terminate, _ignore):
                 signal(number, default)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _signal import SIG_IGN  # type: ignore[import-not-found]
 from time import monotonic, time
 
 import lair_worker
@@ -70,6 +71,8 @@ class Worker:
         self._announced: list[dict[str, Any]] = []
         self._parent = os.getppid()
         self._started_by: int | None = None  # the process that on_start ran in; its forks have no on_stop
+        self._channel: Channel | None = None
+        self._broken: HostBroken | None = None
         self._own_channel = "LAIR_CHANNEL_FD" in os.environ
         self._pooled = self._own_channel or "LAIR_POOL" in os.environ
         self.mode = option(arguments, "--mode") or ("pool-worker" if self._pooled else "standalone")
@@ -90,20 +93,32 @@ class Worker:
         except StartFailed:
             status = 1
         except HostBroken as error:
-            say(f"the host has broken the protocol: {error}")
-            status = 1
+            self._broken = error
         except BaseException:
             # A SIGTERM that user code has turned into another exception ends the worker all the same.
             if not self.ending.terminated:
                 raise
-        return status if self._stop() else 1
+        if self._broken is not None:
+            say(f"the host has broken the protocol: {self._broken}")
+            status = 1
+        if not self._stop():
+            status = 1
+        if self._channel is not None and self._channel.door is not None:
+            self._channel.door.take_down(SIG_IGN)
+        return status
+
+    def abandon(self, error: HostBroken | None) -> NoReturn:
+        """The host has gone (None) or broken the protocol while a command runs, which ends as by SIGTERM."""
+        self._broken = error
+        self.ending.requested = self.ending.terminated = True
+        raise _signals.Terminated(0)
 
     def _live(self) -> None:
         try:
             _signals.install(self.ending, self._pooled)
         except ValueError:
             raise RuntimeError("lair_worker.serve() must be called from the main thread") from None
-        channel = open_channel()
+        self._channel = channel = open_channel()
         _signals.let_forks_go(channel, self.ending)
         protocol = self._greet(channel)
         if protocol is not None:
@@ -150,6 +165,8 @@ class Worker:
         if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
+        features = _protocol2.features_of(offer)
+        protocol = _protocol2.Protocol2(self, channel, offer["generation"], features)
         result = self._pong()
         result["lair"] = {
             "version": _protocol2.VERSION,
@@ -157,15 +174,17 @@ class Worker:
             "max_frame": channel.max_frame,
             "concurrency": 1,
             "sdk": lair_worker.__version__,
+            "features": features,
             "executable": sys.executable,
             "commands": self._announced,
         }
+        if "cancel" in features and (cancel_signal := protocol.hang_bell()):
+            result["lair"]["cancel_signal"] = cancel_signal
         if stack_signal := _signals.write_stacks_on_demand():
             result["lair"]["stack_signal"] = stack_signal
         if stacks := _signals.show_stacks_on_demand():
             result["lair"]["stacks"] = stacks
         channel.send(_protocol1.success_reply(number, result))
-        protocol = _protocol2.Protocol2(self, channel, offer["generation"])
         try:
             self._run_start_hooks()
         except BaseException as error:
@@ -229,6 +248,8 @@ class Worker:
         """Runs the on_stop functions, all of them; False if one raised. Not for a start that has failed."""
         self.ending.closing = True
         clean = True
+        if settle := sys.modules.get("lair_worker._settle"):
+            settle.close_event_loop()
         for hook in reversed(_registry.stop_hooks if self._started_by == os.getpid() else []):
             try:
                 hook()

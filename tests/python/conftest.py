@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from host import INTERPRETER, PYTHON_DIR, TRANSPORTS, Worker
+from host import FEATURES, INTERPRETER, PYTHON_DIR, TRANSPORTS, Worker
 
 sys.path.insert(0, str(PYTHON_DIR))
 
@@ -54,6 +54,18 @@ def greeted(start):
         return worker
 
     return greeted
+
+
+@pytest.fixture
+def full(start):
+    """``start`` and a handshake that offers all features."""
+
+    def full(source, concurrency=1, **options):
+        worker = start(source, **options)
+        worker.greet(features=FEATURES, concurrency=concurrency)
+        return worker
+
+    return full
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -22,6 +22,8 @@ PATIENCE = 60.0  # seconds until a test gives up on what should happen at once, 
 
 TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
 CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
+CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
+FEATURES = ["cancel", "stream", "callback"]
 
 
 class Closed(Exception):
@@ -102,6 +104,7 @@ class Worker:
         self._buffer = b""
         self._ids = 0
         self.generation = 7
+        self.cancel_signal = None
         self.stderr_log = Log()
         self.stdout_log = self.stderr_log if merged_log or transport != "channel" else Log()
         environment = worker_environment(**(env or {}))
@@ -120,6 +123,7 @@ class Worker:
             stdin, self._write_fd = os.pipe()
             self._read_fd, stdout = os.pipe()
             passed, to_close = (), [stdin, stdout]
+
         def prepare():
             # As a shell starts a program in the foreground, however these tests were started.
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
@@ -221,6 +225,7 @@ class Worker:
         reply = self.handshake(self.offer(**changes))
         assert reply["success"], reply
         assert self.receive() == [READY, 0, self.generation]
+        self.cancel_signal = reply["result"]["lair"].get("cancel_signal")
         return reply["result"]
 
     def send_call(self, command: str, args, **meta) -> int:
@@ -249,6 +254,27 @@ class Worker:
         kind, body = self.exchange(command, keywords if keywords else list(args))
         assert kind == ERROR, body
         return body
+
+    # --- cancel, streams, callbacks -------------------------------------------------------------------
+
+    def frame(self, *message) -> bytes:
+        """A frame with this worker's generation: ``frame(CANCEL, id)``."""
+        payload = json.dumps([*message[:2], self.generation, *message[2:]]).encode()
+        return struct.pack(">I", len(payload)) + payload
+
+    def ring(self) -> None:
+        """The doorbell of CANCEL."""
+        self.signal(self.cancel_signal)
+
+    def cancel(self, number: int) -> None:
+        """CANCEL as a host sends it: the frame, then the bell."""
+        self.write(self.frame(CANCEL, number))
+        if self.cancel_signal:
+            self.ring()
+
+    def expect_cancelled(self, number: int) -> None:
+        """The next frame is the last one of a call that has been cancelled."""
+        assert self.receive() == [CANCELLED, number, self.generation]
 
     # --- the process ----------------------------------------------------------------------------------
 

@@ -44,12 +44,21 @@ PLAIN = """
 
 
 def test_a_plain_module_offers_its_public_functions(start):
-    assert names(start(PLAIN)) == ["logged", "one", "two", "three", "small"]
+    assert names(start(PLAIN)) == [
+        "logged",
+        "one",
+        "coroutine",
+        "generator",
+        "both",
+        "two",
+        "three",
+        "small",
+    ]
 
 
 def test_all_decides_where_there_is_one(start):
     source = PLAIN + '\n    __all__ = ["_private", "sqrt", "one", "Thing", "value", "generator", "started"]\n'
-    assert names(start(source)) == ["_private", "sqrt", "one"]
+    assert names(start(source)) == ["_private", "sqrt", "one", "generator"]
 
 
 def test_a_wrong_name_in_all_fails_the_start(start):
@@ -128,8 +137,7 @@ def test_a_file_may_have_the_name_of_a_loaded_module(start, tmp_path):
         ("lair.command(name='')(print)", "has no name"),
         ("lair.command(name='a')(len); lair.command(name='a')(abs)", "two commands are named 'a'"),
         ("lair.command(name='shutdown')(len)", "every worker has its own"),
-        ("lair.command(generator)", "generator or async def"),
-        ("lair.command(coroutine)", "generator or async def"),
+        ("lair.on_start(generator)", "generator or async def"),
         ("lair.on_start(5)", "a hook is a function"),
         ("lair.on_stop(coroutine)", "generator or async def"),
     ],

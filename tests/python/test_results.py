@@ -51,7 +51,7 @@ def worker(greeted):
         ("b'bytes'", "result is of type bytes"),
         ("1j", "result is of type complex"),
         ("decimal.Decimal(1)", "result is of type decimal.Decimal"),
-        ("(n for n in 'x')", "result is of type generator"),
+        ("[(n for n in 'x')]", "result[0] is of type generator"),
         ("len", "result is of type builtin_function_or_method"),
         ("{'a': Array()}", "result.a is of type mod.Array, which is not JSON; .tolist() makes it"),
         ("2**64", "result is an integer outside -2^63 to 2^64-1"),

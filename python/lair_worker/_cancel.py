@@ -1,0 +1,130 @@
+"""Cancelling the call that runs: the frame is the truth, a signal is only the doorbell.
+
+The handler of the signal is a Python function, so it runs in the main thread between two bytecodes, and also
+interrupts sleeps and waits for I/O. It reads what has come, without blocking, and raises ``Cancelled`` only
+if there is a CANCEL for the very call that runs. It never raises in the SDK's own code: a call is *armed*
+from the moment that its command is entered to the moment that it has returned, except while it is inside the
+SDK. A bell that rings at any other time is noted (``rung``), and answered when the next call is armed.
+"""
+
+from __future__ import annotations
+
+from _signal import SIG_DFL, SIGRTMAX, getsignal, signal  # type: ignore[import-not-found]
+
+from lair_worker._context import Context, current
+from lair_worker._encode import decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lair_worker._channel import Channel
+
+CANCEL = 9
+_BELL = SIGRTMAX - 4
+
+
+class Cancelled(BaseException):
+    """Raised in a command whose caller has cancelled it, or has stopped waiting at its deadline."""
+
+    __module__ = "lair_worker"
+
+
+class shield:
+    """``with lair_worker.shield():`` what is inside is not interrupted; Cancelled is raised at its end.
+
+    Of nested shields, at the end of the outermost one. Outside a command it does nothing.
+    """
+
+    __slots__ = ("_call",)
+
+    def __enter__(self) -> None:
+        self._call = call = current.get()
+        if call is not None:
+            call.shields = getattr(call, "shields", 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        call = self._call
+        if call is None:
+            return
+        call.shields -= 1
+        if not call.shields and getattr(call, "owed", False):
+            call.owed = False
+            task = getattr(call, "task", None)
+            raise Cancelled if task is None else task.exception
+
+
+class Door:
+    """Where CANCEL comes in while a command runs in the main thread. One for each channel."""
+
+    __slots__ = ("_busy", "_channel", "_generation", "armed", "hit", "rung")
+
+    def __init__(self, channel: Channel, generation: int) -> None:
+        self._channel = channel
+        self._generation = generation
+        self._busy = False
+        self.armed: Context | None = None  # the call that may be interrupted just now
+        self.hit: Context | None = None  # the call that runs, once it is cancelled
+        self.rung = False  # something may have come that should be looked at before a command is entered
+
+    def hang(self) -> int:
+        """Installs the bell and gives its signal; 0 if that is the user's."""
+        if getsignal(_BELL) != SIG_DFL:
+            return 0
+        signal(_BELL, self.ring)
+        return int(_BELL)
+
+    def take_down(self, action: Any = SIG_DFL) -> None:
+        """For a forked child, which is not to be hit; and with SIG_IGN for the worker's last moments.
+
+        Python takes its handlers away before the process is gone, and a bell after that would kill it.
+        """
+        self.armed = None
+        if getsignal(_BELL) == self.ring:
+            signal(_BELL, action)
+
+    def ring(self, _number: int = 0, frame: Any = None) -> None:
+        """The handler of the bell."""
+        if self.armed is None or self._busy:
+            self.rung = True
+        else:
+            self.answer(frame)
+
+    def answer(self, frame: Any = None) -> None:
+        """Looks at what has come. Raises Cancelled if the armed call is cancelled by it."""
+        while True:
+            self._busy = True
+            due = None
+            try:
+                self.rung = False
+                call = self.armed
+                if call is not None and self.hit is not call and self._finds_cancel(call.number):
+                    self.hit = call
+                    due = self.strike(call, frame)
+            finally:
+                self._busy = False
+            if due is not None:
+                raise due
+            if not self.rung:  # it has rung since, and the handler has seen that this was busy
+                return
+
+    def strike(self, call: Context, frame: Any = None) -> type[BaseException] | None:
+        """Notes that a call is cancelled; gives what is to be raised here and now, if anything is."""
+        call.hit = True
+        if getattr(call, "shields", 0):
+            call.owed = True
+            return None
+        task = getattr(call, "task", None)
+        return Cancelled if task is None else task.cancel(frame)
+
+    def _finds_cancel(self, number: int) -> bool:
+        """Whether a CANCEL of this call is among the frames that have come and not been taken."""
+        for payload in self._channel.look_ahead():
+            if b"9" in bytes(payload[:8]):  # '[9,' with any white space; the others need not be decoded
+                try:
+                    message = decode(payload)
+                except (ValueError, RecursionError):
+                    continue  # the loop will find it, and break with the host
+                if type(message) is list and message[:3] == [CANCEL, number, self._generation]:
+                    return True
+        return False

@@ -1,0 +1,195 @@
+"""``async def`` commands on a worker that runs one call at a time: the loop runs only while a call does.
+
+asyncio is imported by the first such call. The loop also reads the channel, so that results of callbacks,
+credit and CANCEL come in while it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from lair_worker._cancel import Cancelled
+from lair_worker._midcall import unwrap
+from lair_worker._settle import event_loop
+from lair_worker._streams import PATIENCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+    from lair_worker._context import Context
+    from lair_worker._midcall import MidCall
+    from lair_worker._streams import Stream
+
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class TaskDoor:
+    """How a task is cancelled: by ``task.cancel()``, unless it keeps the loop from running.
+
+    Either way it sees asyncio.CancelledError, as coroutines expect.
+    """
+
+    __slots__ = ("_loop", "task")
+
+    exception = asyncio.CancelledError  # at the end of a shield
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        self._loop = loop
+        self.task = task
+
+    def cancel(self, frame: FrameType | None) -> type[BaseException] | None:
+        """Cancels it, or gives what is to be raised in ``frame``, which a signal has interrupted."""
+        if frame is not None and asyncio.current_task(self._loop) is self.task and _is_users(frame):
+            return asyncio.CancelledError
+        self._loop.call_soon_threadsafe(self.task.cancel)
+        return None
+
+
+def _is_users(frame: FrameType | None) -> bool:
+    """Whether a frame is the coroutine's code, or what it calls, without anything of asyncio's in between.
+
+    An exception within asyncio's own code could leave a loop that is of no more use.
+    """
+    if frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        return False
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_HERE):
+            return frame.f_code.co_name in ("_await", "_drain")
+        if name.startswith(_ASYNCIO):
+            return False
+        frame = frame.f_back
+    return False
+
+
+class Loop:
+    """The worker's event loop."""
+
+    def __init__(self, midcall: MidCall) -> None:
+        self._midcall = midcall
+        self._loop = event_loop()
+        self._source = midcall.channel.source
+        self._reading = False
+        self._credit: asyncio.Future[None] | None = None
+
+    def running(self) -> bool:
+        """Whether the caller is in a coroutine (or a callback of the loop)."""
+        return self._loop.is_running()
+
+    def run(self, call: Context, awaitable: Any) -> Any:
+        """The value of an awaitable."""
+        return self._run(call, self._await(awaitable), awaitable)
+
+    def drain(self, call: Context, generator: Any, stream: Stream | None) -> list[Any]:
+        """The items of an asynchronous generator: in a list, or sent."""
+        return self._run(call, self._drain(generator, stream), None)
+
+    def callback(self, call: Context, name: str, args: Any) -> Any:
+        """An awaitable for the value of a function of the host."""
+        future = self._loop.create_future()
+        midcall = self._midcall
+
+        def give(outcome: Any) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        async def wait() -> Any:
+            number = midcall.open_callback(call, name, args, give)
+            try:
+                return unwrap(await future)
+            finally:
+                midcall.forget(number)
+
+        return wait()
+
+    def _run(self, call: Context, coroutine: Any, awaitable: Any) -> Any:
+        loop, door = self._loop, self._midcall.door
+        if not self._reading:
+            loop.add_reader(self._source, self._read)
+            self._reading = True
+        task = loop.create_task(coroutine)
+        call.task = TaskDoor(loop, task)
+        try:
+            door.armed = call
+            if door.rung:
+                door.answer()
+            loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if door.hit is None:
+                raise  # its own doing
+        finally:
+            door.armed = None
+            del call.task
+            close = getattr(awaitable, "close", None)
+            if close is not None:
+                close()  # one that was cancelled before it began
+        return None if door.hit is not None else task.result()
+
+    async def _await(self, awaitable: Any) -> Any:
+        return await awaitable
+
+    async def _drain(self, generator: Any, stream: Stream | None) -> list[Any]:
+        items: list[Any] = []
+        timer: asyncio.TimerHandle | None = None
+        try:
+            async for item in generator:
+                if stream is None:
+                    items.append(item)
+                    continue
+                data = stream.encoded(item)
+                while not stream.put(data):
+                    await self._more_credit()
+                if stream.waiting and timer is None:
+                    timer = self._loop.call_later(PATIENCE, stream.flush)
+                elif timer is not None and not stream.waiting:
+                    timer.cancel()
+                    timer = None
+                if self._midcall.door.hit is not None:
+                    raise Cancelled
+        except BaseException:
+            if stream is not None and self._midcall.door.hit is None:
+                stream.flush()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if stream is not None and self._midcall.door.hit is not None:
+                stream.drop()
+            await generator.aclose() if hasattr(generator, "aclose") else None
+        return items
+
+    async def _more_credit(self) -> None:
+        self._credit = self._loop.create_future()
+        try:
+            await self._credit
+        finally:
+            self._credit = None
+
+    def _read(self) -> None:
+        """Something has come."""
+        door = self._midcall.door
+        armed, door.armed = door.armed, None  # the handler of the bell must not read meanwhile
+        try:
+            self._take_all()
+        finally:
+            door.armed = armed
+        if door.rung and armed is not None:
+            door.answer()
+
+    def _take_all(self) -> None:
+        midcall = self._midcall
+        while midcall.channel.ready():
+            payload = midcall.channel.receive()
+            if payload is None:
+                self._loop.remove_reader(self._source)
+                self._reading = False
+                if self._credit is not None or midcall.has_open_callbacks:
+                    midcall.abandon(None)
+                return  # seen when the call has ended
+            midcall.take(payload)
+            if self._credit is not None and not self._credit.done():
+                self._credit.set_result(None)

@@ -1,0 +1,141 @@
+"""Streams of every sort. `notes` says what the generators saw."""
+
+import time
+
+import lair_worker as lair
+
+notes = []
+
+
+@lair.command
+def take_notes():
+    taken, notes[:] = list(notes), []
+    return taken
+
+
+@lair.command
+def echo(value=None):
+    return value
+
+
+@lair.command
+def count(n):
+    try:
+        yield from range(n)
+    finally:
+        notes.append("closed")
+
+
+@lair.command
+def count_and_say(n):
+    for i in range(n):
+        notes.append(i)
+        yield i
+
+
+@lair.command
+def texts(lengths):
+    for length in lengths:
+        yield "x" * length
+
+
+@lair.command
+def fail_after(n):
+    yield from range(n)
+    raise ValueError("in mid-stream")
+
+
+@lair.command
+def nan_after(n):
+    try:
+        yield from range(n)
+        yield {"a": [float("nan")]}
+    finally:
+        notes.append("closed")
+
+
+@lair.command
+def two_then_rest():
+    yield 1
+    yield 2
+    yield 3
+    print("resting")
+    time.sleep(600)
+
+
+@lair.command
+def spin_after(n):
+    yield from range(n)
+    print("spinning")
+    for _ in iter(int, 1):
+        pass
+
+
+@lair.command
+def clean_up_loudly():
+    try:
+        yield 1
+        time.sleep(600)
+    finally:
+        raise ValueError("while closing")
+
+
+@lair.command
+def stubborn():
+    while True:
+        try:
+            yield 1
+        except GeneratorExit:
+            notes.append("not now")
+
+
+@lair.command
+def about():
+    yield lair.context().session_id
+    yield lair.context().command
+
+
+@lair.command
+def returns_a_generator(n):
+    return (i * i for i in range(n))
+
+
+@lair.command
+def returns_a_map(n):
+    return map(str, range(n))
+
+
+@lair.command
+async def returns_an_async_generator(n):
+    return acount(n)
+
+
+@lair.command
+async def acount(n):
+    import asyncio
+
+    try:
+        for i in range(n):
+            yield i
+            if i % 3 == 0:
+                await asyncio.sleep(0)
+    finally:
+        notes.append("closed")
+
+
+@lair.command
+async def atwo_then_rest():
+    import asyncio
+
+    yield 1
+    yield 2
+    yield 3
+    print("resting")
+    await asyncio.sleep(600)
+
+
+@lair.command
+async def afail_after(n):
+    for i in range(n):
+        yield i
+    raise ValueError("in mid-stream")

@@ -16,7 +16,7 @@ from lair_worker._encode import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     from lair_worker._channel import Channel
 
@@ -41,17 +41,26 @@ class shield:
     def __enter__(self) -> None:
         self._call = call = current.get()
         if call is not None:
-            call.shields = getattr(call, "shields", 0) + 1
+            task = getattr(call, "task", None)
+            change_shields = add_shields if task is None else task.add_shields
+            change_shields(call, 1)
 
     def __exit__(self, *_: object) -> None:
         call = self._call
-        if call is None:
-            return
-        call.shields -= 1
-        if not call.shields and getattr(call, "owed", False):
-            call.owed = False
+        if call is not None:
             task = getattr(call, "task", None)
-            raise Cancelled if task is None else task.exception
+            change_shields = add_shields if task is None else task.add_shields
+            if change_shields(call, -1):
+                raise Cancelled if task is None else task.exception
+
+
+def add_shields(call: Context, count: int) -> bool:
+    """Changes how many shields a call is in; gives whether it is to raise now what they have kept away."""
+    call.shields = left = getattr(call, "shields", 0) + count
+    if left or not getattr(call, "owed", False):
+        return False
+    call.owed = False
+    return True
 
 
 class Door:
@@ -69,19 +78,12 @@ class Door:
 
     def hang(self) -> int:
         """Installs the bell and gives its signal; 0 if that is the user's."""
-        if getsignal(_BELL) != SIG_DFL:
-            return 0
-        signal(_BELL, self.ring)
-        return int(_BELL)
+        return hang_bell(self.ring)
 
     def take_down(self, action: Any = SIG_DFL) -> None:
-        """For a forked child, which is not to be hit; and with SIG_IGN for the worker's last moments.
-
-        Python takes its handlers away before the process is gone, and a bell after that would kill it.
-        """
+        """Takes the bell down: see ``take_bell_down``."""
         self.armed = None
-        if getsignal(_BELL) == self.ring:
-            signal(_BELL, action)
+        take_bell_down(self.ring, action)
 
     def ring(self, _number: int = 0, frame: Any = None) -> None:
         """The handler of the bell."""
@@ -119,12 +121,33 @@ class Door:
 
     def _finds_cancel(self, number: int) -> bool:
         """Whether a CANCEL of this call is among the frames that have come and not been taken."""
-        for payload in self._channel.look_ahead():
-            if b"9" in bytes(payload[:8]):  # '[9,' with any white space; the others need not be decoded
-                try:
-                    message = decode(payload)
-                except (ValueError, RecursionError):
-                    continue  # the loop will find it, and break with the host
-                if type(message) is list and message[:3] == [CANCEL, number, self._generation]:
-                    return True
+        frames = self._channel.look_ahead()
+        return any(is_cancel(payload, number, self._generation) for payload in frames)
+
+
+def hang_bell(handler: Callable[[int, Any], None]) -> int:
+    """Installs the bell and gives its signal; 0 if that is the user's."""
+    if getsignal(_BELL) != SIG_DFL:
+        return 0
+    signal(_BELL, handler)
+    return int(_BELL)
+
+
+def take_bell_down(handler: Callable[[int, Any], None], action: Any = SIG_DFL) -> None:
+    """For a forked child, which is not to be hit; and with SIG_IGN for the worker's last moments.
+
+    Python takes its handlers away before the process is gone, and a bell after that would kill it.
+    """
+    if getsignal(_BELL) == handler:
+        signal(_BELL, action)
+
+
+def is_cancel(payload: Any, number: int, generation: int) -> bool:
+    """Whether a frame, which is only looked at, is the CANCEL of this call."""
+    if b"9" not in bytes(payload[:8]):  # '[9,' with any white space; the others need not be decoded
         return False
+    try:
+        message = decode(payload)
+    except (ValueError, RecursionError):
+        return False  # the loop will find it, and break with the host
+    return type(message) is list and message[:3] == [CANCEL, number, generation]

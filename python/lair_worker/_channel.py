@@ -43,7 +43,7 @@ class Channel:
         self.max_frame = DEFAULT_MAX_FRAME
         self._descriptors = {source, sink}
         self.source = source
-        self._sink = sink
+        self.sink = sink
         self.door: Any = None  # told when a frame comes with others behind it
         for fd in self._descriptors:
             os.set_blocking(fd, True)
@@ -112,6 +112,12 @@ class Channel:
 
     def _readable(self) -> bool:
         return bool(self._poll(0))
+
+    def take_over(self) -> bytes:
+        """What has come and was not received, for somebody who will read the descriptor himself."""
+        rest = bytes(self._view[self._start : self._end])
+        self._start = self._end = 0
+        return rest
 
     def bequeath(self) -> None:
         """Leaves the buffer of this channel, which receives nothing, to the next one of a forked process."""
@@ -186,7 +192,7 @@ class Channel:
 
     def _write_long(self, header: bytes, payload: memoryview) -> None:
         try:
-            written = os.writev(self._sink, [header, payload])
+            written = os.writev(self.sink, [header, payload])
         except BlockingIOError:
             written = 0
         self._write_rest(memoryview(header)[written:])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 
-from lair_worker._cancel import Cancelled
+from lair_worker import _cancel
 from lair_worker._midcall import unwrap
 from lair_worker._settle import event_loop
-from lair_worker._streams import PATIENCE
+from lair_worker._streams import drain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_RUNNERS = ("_await", "drain", "_run_task")  # the functions of the SDK whose tasks run a command
 
 
 class TaskDoor:
@@ -36,20 +37,29 @@ class TaskDoor:
     __slots__ = ("_loop", "task")
 
     exception = asyncio.CancelledError  # at the end of a shield
+    add_shields = staticmethod(_cancel.add_shields)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         self._loop = loop
         self.task = task
 
+    def strike(self, call: Context) -> None:
+        """Cancels a call, from the loop."""
+        call.hit = True
+        if call.shields:
+            call.owed = True
+        else:
+            self.task.cancel()
+
     def cancel(self, frame: FrameType | None) -> type[BaseException] | None:
         """Cancels it, or gives what is to be raised in ``frame``, which a signal has interrupted."""
-        if frame is not None and asyncio.current_task(self._loop) is self.task and _is_users(frame):
+        if frame is not None and asyncio.current_task(self._loop) is self.task and is_users(frame):
             return asyncio.CancelledError
         self._loop.call_soon_threadsafe(self.task.cancel)
         return None
 
 
-def _is_users(frame: FrameType | None) -> bool:
+def is_users(frame: FrameType | None) -> bool:
     """Whether a frame is the coroutine's code, or what it calls, without anything of asyncio's in between.
 
     An exception within asyncio's own code could leave a loop that is of no more use.
@@ -59,7 +69,7 @@ def _is_users(frame: FrameType | None) -> bool:
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(_HERE):
-            return frame.f_code.co_name in ("_await", "_drain")
+            return frame.f_code.co_name in _RUNNERS
         if name.startswith(_ASYNCIO):
             return False
         frame = frame.f_back
@@ -86,7 +96,8 @@ class Loop:
 
     def drain(self, call: Context, generator: Any, stream: Stream | None) -> list[Any]:
         """The items of an asynchronous generator: in a list, or sent."""
-        return self._run(call, self._drain(generator, stream), None)
+        later = self._loop.call_later
+        return self._run(call, drain(call, generator, stream, self._more_credit, later), None)
 
     def callback(self, call: Context, name: str, args: Any) -> Any:
         """An awaitable for the value of a function of the host."""
@@ -131,36 +142,6 @@ class Loop:
 
     async def _await(self, awaitable: Any) -> Any:
         return await awaitable
-
-    async def _drain(self, generator: Any, stream: Stream | None) -> list[Any]:
-        items: list[Any] = []
-        timer: asyncio.TimerHandle | None = None
-        try:
-            async for item in generator:
-                if stream is None:
-                    items.append(item)
-                    continue
-                data = stream.encoded(item)
-                while not stream.put(data):
-                    await self._more_credit()
-                if stream.waiting and timer is None:
-                    timer = self._loop.call_later(PATIENCE, stream.flush)
-                elif timer is not None and not stream.waiting:
-                    timer.cancel()
-                    timer = None
-                if self._midcall.door.hit is not None:
-                    raise Cancelled
-        except BaseException:
-            if stream is not None and self._midcall.door.hit is None:
-                stream.flush()
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if stream is not None and self._midcall.door.hit is not None:
-                stream.drop()
-            await generator.aclose() if hasattr(generator, "aclose") else None
-        return items
 
     async def _more_credit(self) -> None:
         self._credit = self._loop.create_future()

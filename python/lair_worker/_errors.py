@@ -101,6 +101,8 @@ def from_call(
     there its signature decides, if it has one.
     """
     trace = error.__traceback__
+    if trace is not None and trace.tb_next is not None and _is_guard(trace.tb_next):
+        trace = trace.tb_next
     if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
         from lair_worker import _announce
 
@@ -111,6 +113,12 @@ def from_call(
                 failure.message += _clean(f"; the signature is {signature}", _LONGEST_MESSAGE)
             return failure
     return from_exception(error)
+
+
+def _is_guard(trace: TracebackType) -> bool:
+    """Whether this is the frame of the SDK between a command in a thread and what has it run."""
+    code = trace.tb_frame.f_code
+    return code.co_name == "guard" and code.co_filename.startswith(_HERE)
 
 
 def _traceback_text(error: BaseException) -> str:

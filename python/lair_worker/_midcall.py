@@ -11,7 +11,7 @@ from lair_worker._cancel import Cancelled
 from lair_worker._channel import HostBroken
 from lair_worker._context import current
 from lair_worker._encode import decode
-from lair_worker._streams import Tended, Unstreamable
+from lair_worker._streams import Tended, Unstreamable, pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class MidCall:
 
     # --- odd results ----------------------------------------------------------------------------------
 
-    def answer(self, call: Context, value: Any) -> bytes | None:
+    def answer(self, call: Context, value: Any) -> bytes:
         """The last frame of a call that gave ``value``, which is a flow or was to be a stream."""
         protocol, door = self._protocol, self.door
         current.set(call)
@@ -68,7 +68,7 @@ class MidCall:
             current.set(None)
         if door.hit is not None:
             return protocol.cancelled(call.number)
-        return value if type(value) is bytes else protocol.result(call.number, call, value[0])
+        return value if type(value) is bytes else protocol.result(call, value[0])
 
     def _settle(self, call: Context, value: Any) -> Any:
         """The last frame of a stream, or the result in a tuple."""
@@ -91,7 +91,8 @@ class MidCall:
                 f"{call.command} was asked for a stream and gave a value of type {type_name(cls)}; "
                 "a generator makes a stream"
             )
-        return self._pump(call, value, self._open_stream(call, credit, tended=True))
+        stream = self._open_stream(call, credit, tended=True)
+        return pump(call, value, stream, self.guard, self.guard, self._wait, self.poll)
 
     def _open_stream(self, call: Context, credit: Any, tended: bool) -> Stream:
         from lair_worker import _streams
@@ -101,38 +102,6 @@ class MidCall:
         kind = Tended if tended else _streams.Stream
         self.stream = kind(call.number, self.generation, credit, self.channel.max_frame, self.channel.send)
         return self.stream
-
-    def _pump(self, call: Context, iterator: Any, stream: Stream) -> bytes:
-        """Sends what a generator yields."""
-        advance, door, guard = iterator.__next__, self.door, self.guard
-        try:
-            while True:
-                try:
-                    item = guard(call, advance)
-                except StopIteration:
-                    break
-                data = stream.encoded(item)
-                while not stream.put(data):
-                    self._wait()
-                if stream.running_low:
-                    self.poll()
-                if door.hit is not None:
-                    break
-            if door.hit is None:
-                return stream.end()
-        except Unstreamable:
-            stream.flush()
-            raise
-        except BaseException:
-            if door.hit is None:
-                stream.flush()  # what came before the error stays
-            raise
-        finally:
-            stream.drop()
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                guard(call, close)  # nothing to an exhausted one; else its finally runs
-        return b""
 
     def guard(self, call: Context, function: Callable[..., Any], *args: Any) -> Any:
         """Runs some of the user's code, which Cancelled may interrupt."""

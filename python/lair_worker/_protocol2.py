@@ -9,7 +9,8 @@ from lair_worker import _host
 from lair_worker._cancel import Door
 from lair_worker._channel import HostBroken
 from lair_worker._context import Context, current
-from lair_worker._encode import decode, encode, explain, is_flow
+from lair_worker._encode import decode, encode, is_flow
+from lair_worker._replies import Replies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from lair_worker._midcall import MidCall
     from lair_worker._worker import Worker
 
-CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
-CREDIT, CANCEL, CANCELLED, CALLBACK_RESULT = 8, 9, 10, 12
-_FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
+CALL, RESULT, SHUTDOWN = 1, 2, 5
+CREDIT, CANCEL, CALLBACK_RESULT = 8, 9, 12
+FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
 FEATURES = ("cancel", "stream", "callback")
 VERSION = 2
 CODEC = "json"
@@ -32,6 +33,12 @@ def features_of(offer: dict[str, Any]) -> list[str]:
     """Those of the offer that this side does."""
     offered = offer.get("features")
     return [each for each in FEATURES if each in offered] if type(offered) is list else []
+
+
+def concurrency_of(offer: dict[str, Any]) -> int:
+    """How many calls the host would have in flight."""
+    offered = offer.get("concurrency")
+    return offered if type(offered) is int and offered > 1 else 1
 
 
 def accepts(offer: dict[str, Any]) -> bool:
@@ -46,15 +53,12 @@ def accepts(offer: dict[str, Any]) -> bool:
     )
 
 
-class Protocol2:
+class Protocol2(Replies):
     """Answers calls, one after the other."""
 
     def __init__(self, worker: Worker, channel: Channel, generation: int, features: list[str]) -> None:
-        self._worker = worker
-        self._channel = channel
-        self._generation = generation
+        super().__init__(worker, channel, generation)
         self._features = features
-        self._max_frame = channel.max_frame
         self._table = worker.table
         self._door = Door(channel, generation)
         self._midcall: MidCall | None = None
@@ -70,11 +74,11 @@ class Protocol2:
         """Says that the worker can be called."""
         if "callback" in self._features:
             _host.callback = self._callback
-        self._channel.send(encode([READY, 0, self._generation]))
+        self._channel.send(self.ready_frame())
 
     def start_failed(self, failure: Failure, stage: str, permanent: bool) -> None:
         """Says that it never will."""
-        self._channel.send(self._error(0, failure, {"stage": stage, "permanent": permanent}))
+        self._channel.send(self.start_failed_frame(failure, stage, permanent))
 
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""
@@ -101,11 +105,17 @@ class Protocol2:
             function = self._table[name]
         except (ValueError, TypeError, KeyError):
             return self._uncommon(message, received)
-        if kind != CALL or generation != self._generation or type(number) is not int or not _fit(args, meta):
+        if (
+            kind != CALL
+            or generation != self._generation
+            or type(number) is not int
+            or (type(args) is not dict and type(args) is not list)
+            or type(meta) is not dict
+        ):
             return self._uncommon(message, received)
         return self._call(number, function, Context(name, meta, received, number), args)
 
-    def _call(self, number: int, function: Any, call: Context, args: Any) -> bytes | None:
+    def _call(self, number: int, function: Any, call: Context, args: Any) -> bytes:
         worker, door = self._worker, self._door
         worker.command_count += 1
         current.set(call)
@@ -134,28 +144,21 @@ class Protocol2:
             return self.cancelled(number)
         if "stream" in call.meta:
             return self.midcall().answer(call, value)
-        return self.result(number, call, value)
-
-    def result(self, number: int, call: Context, value: Any) -> bytes | None:
-        """The last frame of a call that has given a value."""
         try:
             reply = encode([RESULT, number, self._generation, value])
         except Exception as error:
-            from lair_worker import _errors
+            return self._odd_result(call, value, error)
+        return reply if len(reply) <= self._max_frame else self.too_long(number, len(reply))
 
-            if is_flow(value):
-                return self.midcall().answer(call, value)
-            return self.failed(number, _errors.unencodable(explain(value, error)))
-        if len(reply) > self._max_frame:
-            from lair_worker import _errors
-
-            return self.failed(number, _errors.too_long(len(reply), self._max_frame))
-        return reply
+    def _odd_result(self, call: Context, value: Any, error: Exception) -> bytes:
+        if is_flow(value):
+            return self.midcall().answer(call, value)
+        return self.unencodable(call, value, error)
 
     def cancelled(self, number: int) -> bytes:
         """The last frame of a call that has been cancelled, whatever its command made of that."""
         self._door.hit = None
-        return encode([CANCELLED, number, self._generation])
+        return self.cancelled_frame(number)
 
     def _callback(self, call: Context, name: str, args: Any) -> Any:
         if get_ident() != self._thread:
@@ -184,7 +187,7 @@ class Protocol2:
         if kind == SHUTDOWN:
             self._worker.ending.requested = True
             return None
-        if _FEATURE_OF.get(kind) in self._features:
+        if FEATURE_OF.get(kind) in self._features:
             return None  # for a call that has ended
         if kind != CALL:
             raise HostBroken(f"a frame of kind {kind}, which no host sends")
@@ -194,33 +197,9 @@ class Protocol2:
         function = self._table.get(name)
         if function is not None:
             return self._call(number, function, Context(name, meta, received, number), args)
-        from lair_worker import _errors
-
         self._worker.command_count += 1
-        failure = _errors.unknown(name)
-        failure.message += _errors.suggest(name, list(self._table))
-        return self.failed(number, failure)
-
-    def failed(self, number: int, failure: Failure) -> bytes:
-        """The last frame of a call that has failed."""
-        self._worker.error_count += 1
-        return self._error(number, failure, {})
-
-    def _error(self, number: int, failure: Failure, more: dict[str, Any]) -> bytes:
-        reply = encode([ERROR, number, self._generation, {**_body(failure), **more}])
-        if len(reply) > self._max_frame:
-            reply = encode([ERROR, number, self._generation, {**_body(failure.shortened()), **more}])
-        return reply
+        return self.unknown(number, name, self._table)
 
 
 def _fit(args: Any, meta: Any) -> bool:
     return type(meta) is dict and (type(args) is dict or type(args) is list)
-
-
-def _body(failure: Failure) -> dict[str, Any]:
-    return {
-        "type": failure.type,
-        "message": failure.message,
-        "traceback": failure.traceback,
-        "kind": failure.kind,
-    }

@@ -22,6 +22,7 @@ RESERVED = "shutdown"  # the host must always be able to end its worker
 
 commands: dict[str, Callable[..., Any]] = {}
 thread_safe_names: set[str] = set()
+all_thread_safe = False  # by serve(thread_safe=True)
 start_hooks: list[Callable[[], Any]] = []
 stop_hooks: list[Callable[[], Any]] = []
 
@@ -186,6 +187,13 @@ def kind(function: Any) -> str:
     if flags & _CO_COROUTINE:
         return "async"
     return "stream" if flags & _CO_GENERATOR else "call"
+
+
+def can_overlap() -> bool:
+    """Whether several calls at a time would be of use."""
+    if all_thread_safe or thread_safe_names:
+        return True
+    return any(kind(function).startswith("async") for function in commands.values())
 
 
 def _origin(function: Any) -> str:

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from lair_worker._context import Context
+
 CHUNK, END = 6, 7
 GAP = 0.0002  # items that come quicker after each other share a CHUNK
 PATIENCE = 0.001  # how long one waits for company, if the generator takes its time then
@@ -73,7 +75,7 @@ class Stream:
             ):
                 self._flush()
                 size = self._size + len(data) + 1
-            if self._items < 1 or self._bytes < 1:
+            if not self.has_credit:
                 return False
             self._pending.append(data)
             self._size = size
@@ -94,6 +96,11 @@ class Stream:
     def waiting(self) -> bool:
         """Whether an item is waiting for others."""
         return bool(self._pending)
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether ``put`` would take an item."""
+        return self._items >= 1 and self._bytes >= 1
 
     @property
     def running_low(self) -> bool:
@@ -187,3 +194,91 @@ class Tended(Stream):
                 flushes = self._flushes
             else:
                 flushes = now
+
+
+def pump(
+    call: Context,
+    iterator: Any,
+    stream: Stream,
+    guard: Callable[..., Any],
+    guard_close: Callable[..., Any],
+    wait: Callable[[], None],
+    poll: Callable[[], None],
+) -> bytes:
+    """Sends what a generator yields; gives the last frame, which is of no use if the call has been cancelled.
+
+    ``guard`` runs user code and ``guard_close`` its end, ``wait`` waits for more credit and ``poll`` looks
+    for it; all four may raise Cancelled.
+    """
+    advance = iterator.__next__
+    try:
+        while True:
+            try:
+                item = guard(call, advance)
+            except StopIteration:
+                break
+            if call.cancelled():
+                return b""
+            data = stream.encoded(item)
+            while not stream.put(data):
+                wait()
+            if stream.running_low:
+                poll()
+        return stream.end()
+    except BaseException:
+        if not call.cancelled():
+            stream.flush()  # what came before the error stays
+        raise
+    finally:
+        stream.drop()
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            guard_close(call, close)  # nothing to an exhausted one; else its finally runs
+
+
+async def drain(
+    call: Context,
+    generator: Any,
+    stream: Stream | None,
+    more_credit: Callable[[], Any],
+    call_later: Callable[..., Any],
+) -> list[Any]:
+    """The same for an asynchronous generator; without a stream, gives its items."""
+    from contextlib import suppress
+
+    items: list[Any] = []
+    timer: Any = None
+
+    def send_what_waits() -> None:
+        nonlocal timer
+        timer = None
+        with suppress(HostGone):  # the next one who writes will meet it as well
+            stream.flush()
+
+    try:
+        async for item in generator:
+            if call.cancelled():
+                break
+            if stream is None:
+                items.append(item)
+                continue
+            data = stream.encoded(item)
+            while not stream.put(data):
+                await more_credit()
+            if stream.waiting and timer is None:
+                timer = call_later(PATIENCE, send_what_waits)
+            elif timer is not None and not stream.waiting:
+                timer.cancel()
+                timer = None
+    except BaseException:
+        if stream is not None and not call.cancelled():
+            stream.flush()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if stream is not None and call.cancelled():
+            stream.drop()
+        if hasattr(generator, "aclose"):
+            await generator.aclose()
+    return items

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
     from lair_worker._errors import Failure
+    from lair_worker._multiplex import Multiplex
     from lair_worker._protocol1 import Protocol1
     from lair_worker._protocol2 import Protocol2
 
@@ -35,12 +36,14 @@ class StartFailed(Exception):
     """The host has been told; what remains is to exit with status 1."""
 
 
-def serve() -> NoReturn:
+def serve(*, thread_safe: bool = False) -> NoReturn:
     """Serves this process's commands until the host ends it. Does not return: it ends the process.
 
     Call it from the main thread, at the end of a worker script. Without any decorated function, the
-    script's public functions are the commands.
+    script's public functions are the commands. ``thread_safe=True`` says that all of them may run in several
+    threads at once, as ``@command(thread_safe=True)`` says of one.
     """
+    _registry.all_thread_safe = thread_safe
     serve_target(None, sys.argv[1:])
 
 
@@ -126,7 +129,7 @@ class Worker:
 
     # --- start ----------------------------------------------------------------------------------------
 
-    def _greet(self, channel: Channel) -> Protocol1 | Protocol2 | None:
+    def _greet(self, channel: Channel) -> Protocol1 | Protocol2 | Multiplex | None:
         """Reads the first request and starts accordingly; None if the host has gone before it."""
         while True:
             payload = channel.receive()
@@ -161,18 +164,25 @@ class Worker:
         self.table.update(standard_commands(self))
         self.table.update(_registry.commands)
 
-    def _start_protocol2(self, channel: Channel, number: int, offer: dict[str, Any]) -> Protocol2:
+    def _start_protocol2(self, channel: Channel, number: int, offer: dict[str, Any]) -> Protocol2 | Multiplex:
         if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
         features = _protocol2.features_of(offer)
-        protocol = _protocol2.Protocol2(self, channel, offer["generation"], features)
+        concurrency = _protocol2.concurrency_of(offer) if _registry.can_overlap() else 1
+        protocol: Any
+        if concurrency == 1:
+            protocol = _protocol2.Protocol2(self, channel, offer["generation"], features)
+        else:
+            from lair_worker._multiplex import Multiplex
+
+            protocol = Multiplex(self, channel, offer["generation"], features, concurrency)
         result = self._pong()
         result["lair"] = {
             "version": _protocol2.VERSION,
             "codec": _protocol2.CODEC,
             "max_frame": channel.max_frame,
-            "concurrency": 1,
+            "concurrency": concurrency,
             "sdk": lair_worker.__version__,
             "features": features,
             "executable": sys.executable,

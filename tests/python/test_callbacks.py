@@ -318,7 +318,7 @@ def test_asyncio_is_imported_by_the_first_that_needs_it(full):
     worker = full(
         """
         import sys
-        DEAR = {"asyncio", "threading", "ctypes", "json", "re"}
+        DEAR = {"asyncio", "threading", "ctypes", "json"}
         def plain(): return sorted(DEAR & set(sys.modules))
         async def asynchronous(): return "asyncio" in sys.modules
         """

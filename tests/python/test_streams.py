@@ -135,6 +135,17 @@ def test_the_first_items_come_at_once_and_the_next_ones_soon(worker):
     worker.expect_cancelled(number)
 
 
+@pytest.mark.parametrize("command", ["bursts", "abursts"])
+def test_no_burst_waits_for_the_next_one(worker, command):
+    number = open_stream(worker, command, 5)
+    items = []
+    while len(items) < 15:
+        items += next_frame(worker, number)[1]
+    worker.cancel(number)
+    worker.expect_cancelled(number)
+    assert items == list(range(15))
+
+
 def test_a_tight_generator_shares_chunks(worker):
     number = open_stream(worker, "count", 20_000)
     sizes = []

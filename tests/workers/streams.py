@@ -64,6 +64,25 @@ def two_then_rest():
 
 
 @lair.command
+def bursts(n):
+    for i in range(n):
+        yield from (3 * i, 3 * i + 1, 3 * i + 2)
+        time.sleep(0.01)
+    time.sleep(600)
+
+
+@lair.command
+async def abursts(n):
+    import asyncio
+
+    for i in range(n):
+        for j in range(3):
+            yield 3 * i + j
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(600)
+
+
+@lair.command
 def spin_after(n):
     yield from range(n)
     print("spinning")

@@ -1,0 +1,86 @@
+"""The frames that end a call, or a start, whoever runs it."""
+
+from __future__ import annotations
+
+from lair_worker._encode import encode, explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lair_worker._channel import Channel
+    from lair_worker._context import Context
+    from lair_worker._errors import Failure
+    from lair_worker._worker import Worker
+
+RESULT, ERROR, READY, CANCELLED = 2, 3, 4, 10
+
+
+class Replies:
+    """Makes them for one channel."""
+
+    def __init__(self, worker: Worker, channel: Channel, generation: int) -> None:
+        self._worker = worker
+        self._channel = channel
+        self._generation = generation
+        self._max_frame = self.max_frame = channel.max_frame
+
+    def ready_frame(self) -> bytes:
+        """The worker can be called."""
+        return encode([READY, 0, self._generation])
+
+    def start_failed_frame(self, failure: Failure, stage: str, permanent: bool) -> bytes:
+        """It never will be."""
+        return self._error(0, failure, {"stage": stage, "permanent": permanent})
+
+    def result(self, call: Context, value: Any) -> bytes:
+        """A call has given a plain value."""
+        try:
+            reply = encode([RESULT, call.number, self._generation, value])
+        except Exception as error:
+            return self.unencodable(call, value, error)
+        return reply if len(reply) <= self._max_frame else self.too_long(call.number, len(reply))
+
+    def unencodable(self, call: Context, value: Any, error: Exception) -> bytes:
+        """Its value can't be sent."""
+        from lair_worker import _errors
+
+        return self.failed(call.number, _errors.unencodable(explain(value, error)))
+
+    def too_long(self, number: int, size: int) -> bytes:
+        """Its value makes a frame of this size."""
+        from lair_worker import _errors
+
+        return self.failed(number, _errors.too_long(size, self._max_frame))
+
+    def unknown(self, number: int, name: str, known: Any) -> bytes:
+        """There is no such command."""
+        from lair_worker import _errors
+
+        failure = _errors.unknown(name)
+        failure.message += _errors.suggest(name, list(known))
+        return self.failed(number, failure)
+
+    def failed(self, number: int, failure: Failure) -> bytes:
+        """It has failed."""
+        self._worker.error_count += 1
+        return self._error(number, failure, {})
+
+    def cancelled_frame(self, number: int) -> bytes:
+        """It has been cancelled."""
+        return encode([CANCELLED, number, self._generation])
+
+    def _error(self, number: int, failure: Failure, more: dict[str, Any]) -> bytes:
+        reply = encode([ERROR, number, self._generation, {**_body(failure), **more}])
+        if len(reply) > self._max_frame:
+            reply = encode([ERROR, number, self._generation, {**_body(failure.shortened()), **more}])
+        return reply
+
+
+def _body(failure: Failure) -> dict[str, Any]:
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "kind": failure.kind,
+    }

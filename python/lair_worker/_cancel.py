@@ -9,7 +9,15 @@ SDK. A bell that rings at any other time is noted (``rung``), and answered when 
 
 from __future__ import annotations
 
-from _signal import SIG_DFL, SIGRTMAX, getsignal, signal  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]
+    SIG_DFL,
+    SIGRTMAX,
+    getsignal,
+    pthread_kill,
+    signal,
+)
+from _thread import get_ident, start_new_thread
+from time import sleep
 
 from lair_worker._context import Context, current
 from lair_worker._encode import decode
@@ -100,9 +108,14 @@ class Door:
             try:
                 self.rung = False
                 call = self.armed
-                if call is not None and self.hit is not call and self._finds_cancel(call.number):
+                if call is None:
+                    pass
+                elif self.hit is call:
+                    task = getattr(call, "task", None)
+                    due = None if task is None else task.insist(frame)
+                elif self._finds_cancel(call.number):
                     self.hit = call
-                    due = self.strike(call, frame)
+                    due = self.strike(call)
             finally:
                 self._busy = False
             if due is not None:
@@ -110,14 +123,17 @@ class Door:
             if not self.rung:  # it has rung since, and the handler has seen that this was busy
                 return
 
-    def strike(self, call: Context, frame: Any = None) -> type[BaseException] | None:
+    def strike(self, call: Context) -> type[BaseException] | None:
         """Notes that a call is cancelled; gives what is to be raised here and now, if anything is."""
         call.hit = True
         if getattr(call, "shields", 0):
             call.owed = True
             return None
         task = getattr(call, "task", None)
-        return Cancelled if task is None else task.cancel(frame)
+        if task is None:
+            return Cancelled
+        task.cancel()
+        return None
 
     def _finds_cancel(self, number: int) -> bool:
         """Whether a CANCEL of this call is among the frames that have come and not been taken."""
@@ -125,11 +141,16 @@ class Door:
         return any(is_cancel(payload, number, self._generation) for payload in frames)
 
 
+_hung: Callable[[int, Any], None] | None = None
+
+
 def hang_bell(handler: Callable[[int, Any], None]) -> int:
     """Installs the bell and gives its signal; 0 if that is the user's."""
+    global _hung
     if getsignal(_BELL) != SIG_DFL:
         return 0
     signal(_BELL, handler)
+    _hung = handler
     return int(_BELL)
 
 
@@ -140,6 +161,21 @@ def take_bell_down(handler: Callable[[int, Any], None], action: Any = SIG_DFL) -
     """
     if getsignal(_BELL) == handler:
         signal(_BELL, action)
+
+
+def ring_again(seconds: float) -> None:
+    """Has the bell ring in the main thread, from which this is called, after a while."""
+    ident = get_ident()
+
+    def ring() -> None:
+        sleep(seconds)
+        if _hung is not None and getsignal(_BELL) == _hung:
+            pthread_kill(ident, _BELL)
+
+    try:
+        start_new_thread(ring, ())
+    except RuntimeError:  # no more threads to be had
+        pass
 
 
 def is_cancel(payload: Any, number: int, generation: int) -> bool:

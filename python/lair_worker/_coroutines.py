@@ -25,22 +25,26 @@ if TYPE_CHECKING:
 
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+INSIST_AFTER = 0.001
 _RUNNERS = ("_await", "drain", "_run_task")  # the functions of the SDK whose tasks run a command
 
 
 class TaskDoor:
-    """How a task is cancelled: by ``task.cancel()``, unless it keeps the loop from running.
+    """How a task is cancelled: by ``task.cancel()``.
 
-    Either way it sees asyncio.CancelledError, as coroutines expect.
+    If it keeps the loop from running, so that this comes to nothing for ``INSIST_AFTER``, the bell rings
+    again, and CancelledError is raised where the task is. Not at once: most coroutines are just about to
+    await something, and are better off with the ordinary way.
     """
 
-    __slots__ = ("_loop", "task")
+    __slots__ = ("_loop", "_soon", "task")
 
     exception = asyncio.CancelledError  # at the end of a shield
     add_shields = staticmethod(_cancel.add_shields)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         self._loop = loop
+        self._soon: asyncio.Handle | None = None
         self.task = task
 
     def strike(self, call: Context) -> None:
@@ -51,12 +55,26 @@ class TaskDoor:
         else:
             self.task.cancel()
 
-    def cancel(self, frame: FrameType | None) -> type[BaseException] | None:
-        """Cancels it, or gives what is to be raised in ``frame``, which a signal has interrupted."""
-        if frame is not None and asyncio.current_task(self._loop) is self.task and is_users(frame):
-            return asyncio.CancelledError
-        self._loop.call_soon_threadsafe(self.task.cancel)
-        return None
+    def cancel(self) -> None:
+        """Cancels the task, from a signal handler, or from the loop."""
+        self._soon = self._loop.call_soon_threadsafe(self._cancel)
+        if asyncio.current_task(self._loop) is self.task:
+            _cancel.ring_again(INSIST_AFTER)
+
+    def _cancel(self) -> None:
+        self._soon = None
+        self.task.cancel()
+
+    def insist(self, frame: FrameType | None) -> type[BaseException] | None:
+        """What is to be raised in ``frame``, which the bell interrupts, if the loop has not run since."""
+        if self._soon is None or asyncio.current_task(self._loop) is not self.task:
+            return None
+        if not is_users(frame):
+            _cancel.ring_again(INSIST_AFTER)
+            return None
+        self._soon.cancel()
+        self._soon = None
+        return asyncio.CancelledError
 
 
 def is_users(frame: FrameType | None) -> bool:

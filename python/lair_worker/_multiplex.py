@@ -191,6 +191,10 @@ class Multiplex(Replies):
         """The handler of the bell: for a coroutine that keeps the loop from running, and is cancelled."""
         task = asyncio.current_task(self.loop) if self.loop.is_running() else None
         call = self._calls.of_task(task)
+        if call is not None and call.hit:
+            due = call.task.insist(frame)
+            if due is not None:
+                raise due
         if call is None or call.hit or not is_users(frame):
             return  # the loop will read it
         self._read_some()
@@ -203,8 +207,8 @@ class Multiplex(Replies):
                 call.hit = True
                 if call.shields:
                     call.owed = True
-                    return
-                raise asyncio.CancelledError
+                else:
+                    call.task.cancel()
 
     # --- out ------------------------------------------------------------------------------------------
 

@@ -24,9 +24,22 @@ if sys.version_info < (3, 9):
 
 from lair_worker._cancel import Cancelled, shield
 from lair_worker._context import Context, context
-from lair_worker._host import HostError, host
 from lair_worker._registry import command, on_start, on_stop
 from lair_worker._worker import serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lair_worker._host import HostError, host
+
+
+def __getattr__(name):  # type: ignore[no-untyped-def]
+    """What only few workers need is imported when it is asked for."""
+    if name in ("HostError", "host"):
+        from lair_worker import _host
+
+        return getattr(_host, name)
+    raise AttributeError("module 'lair_worker' has no attribute " + repr(name))
+
 
 __all__ = [
     "Cancelled",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from _thread import get_ident
 from time import monotonic
 
-from lair_worker import _host
 from lair_worker._cancel import Door
 from lair_worker._channel import HostBroken
 from lair_worker._context import Context, current
@@ -73,6 +72,8 @@ class Protocol2(Replies):
     def ready(self) -> None:
         """Says that the worker can be called."""
         if "callback" in self._features:
+            from lair_worker import _host
+
             _host.callback = self._callback
         self._channel.send(self.ready_frame())
 

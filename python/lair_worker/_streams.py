@@ -222,7 +222,7 @@ def pump(
             data = stream.encoded(item)
             while not stream.put(data):
                 wait()
-            if stream.running_low:
+            if stream.running_low and not stream.waiting:  # once a CHUNK, not once an item
                 poll()
         return stream.end()
     except BaseException:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from host import SHUTDOWN, Closed, wait_until
+from host import CALL, SHUTDOWN, Closed, wait_until
 
 # Not `while True: pass`: CPython knows that its jump can't raise, and leaves it out of a `try` around it.
 HOOKS = """
@@ -86,8 +86,8 @@ def test_a_shutdown_frame_ends_the_worker(start, transport):
 
 def test_frames_after_a_shutdown_are_not_run(greeted):
     worker = greeted(HOOKS)
-    worker.send([SHUTDOWN, 0, worker.generation])
-    worker.send_call("spin", [])
+    # In one write: the worker may be gone before a second one.
+    worker.write(worker.frame(SHUTDOWN, 0) + worker.frame(CALL, 1, "spin", [], {}))
     worker.expect_end(0)
     assert "spinning" not in worker.stdout_log.all()
 

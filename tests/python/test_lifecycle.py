@@ -38,16 +38,16 @@ HOOKS = """
 
     @lair.command
     def swallow():
-        print("swallowing")
         try:
+            print("swallowing")
             for _ in forever: pass
         except BaseException as error:
             return type(error).__name__
 
     @lair.command
     def convert():
-        print("converting")
         try:
+            print("converting")
             for _ in forever: pass
         except BaseException:
             raise ValueError("something else")

@@ -1,6 +1,7 @@
 #include "pool/shell.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <type_traits>
 
@@ -38,10 +39,24 @@ core::CoreConfig core_config(const PoolOptions& options) {
 
 constexpr Duration kReportMargin = std::chrono::milliseconds(500);
 
+// The worker that this thread had last: where the kernel has put the two, and what their caches hold, suits them.
+struct LastWorker {
+  std::uint64_t pool = 0;
+  std::uint32_t slot = 0;
+};
+thread_local LastWorker last_worker;
+
+// Addresses of pools are used again, these are not.
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
     : options_(std::move(options)),
+      serial_(next_serial()),
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level, logs_json()),
                 {.pool = options_.name, .json = logs_json(), .on_event = options_.on_event}),
       core_(core_config(options_)),
@@ -199,6 +214,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       // A lease's calls come later, each with a deadline of its own.
       if (!wanted.exclusive)
         outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline, wanted.command, now);
+      last_worker = {serial_, notice.grant->record->ref.slot};
       return *notice.grant;
     }
     if (notice.refusal->why == core::RefuseReason::kExpired) {
@@ -221,7 +237,10 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   };
 
   parker.lend(token);
+  core::Eligibility who;
+  if (last_worker.pool == serial_) who.rather = last_worker.slot;
   auto mine = step_own(core::Checkout{.token = token,
+                                      .who = who,
                                       .exclusive = wanted.exclusive,
                                       .deadline = until.when(),
                                       .since = wanted.since,

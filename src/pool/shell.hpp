@@ -217,6 +217,7 @@ class Shell {
 
   // --- Constant after construction -----------------------------------------------------------------
   const PoolOptions options_;
+  const std::uint64_t serial_;  // of this pool in this program
   const os::ForkSentinel sentinel_;
   os::EventFd wake_;
   Notifier notifier_;

@@ -33,6 +33,9 @@ inline core::WorkerRef worker_ref(worker::WorkerKey key) {
   return {.slot = key.slot, .generation = key.generation};
 }
 
+// How much of one worker's output is read before the others have their turn.
+inline constexpr std::size_t kLogBudget = 256u << 10;
+
 // Each line of `text`, indented, after a line of its own.
 std::string indented(const std::string& text);
 
@@ -58,6 +61,8 @@ class Supervisor {
     worker::LogPump err;
     TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
+    TimePoint check_began{};                // and when it last was
+    bool degraded = false;                  // it has answered with an error
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
@@ -90,6 +95,7 @@ class Supervisor {
   void check(core::WorkerRef ref);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
+  void moved(const core::Moved& news);
   void reloaded(const core::Reloaded& news);
   void succeeded(const core::Succeeded& news);
 
@@ -108,6 +114,7 @@ class Supervisor {
   void report_slow_calls(TimePoint now);
   void report_slow_call(const SlowCalls::Slow& slow, TimePoint seen, const Stacks::Taken& taken);
   void report_alerts(TimePoint now);
+  void report_sheds(TimePoint now, bool all = false);
   void report_states();
   TimePoint memory_due() const;
   void look_at_memory(TimePoint now);
@@ -121,9 +128,14 @@ class Supervisor {
   Error start_error(const Ward& ward, std::string what) const;
 
   // --- Health --------------------------------------------------------------------------------------
-  void condemn(Ward& ward, core::Reason reason, std::string why);
+  // `check`: why its check has failed, if that is why. Such a complaint is told as an event, too.
+  static constexpr const char* kMissed = "missed";  // no answer
+  static constexpr const char* kWrong = "error";
+  void condemn(Ward& ward, core::Reason reason, std::string why, const char* check = nullptr);
   // What speaks against it, for health() and the log; nothing, if it is well. `answered`: it has said so itself.
-  void complain(Ward& ward, std::string why, bool answered = false);
+  void complain(Ward& ward, std::string why, bool answered = false, const char* check = nullptr);
+  // Said in the log, and told as an event: `reason` is why a check has failed, or `recovered`.
+  void tell_check(const Ward& ward, bool failed, const char* reason, std::string message);
   // Whether the poller tells of what it writes.
   bool watch_channel(Ward& ward);
   void unwatch_channel(Ward& ward);
@@ -134,6 +146,7 @@ class Supervisor {
 
   Ward* find(core::WorkerRef ref);
   static std::uint64_t key_of(core::WorkerRef ref);
+  std::string log_name(core::WorkerRef ref) const;  // "[text 0.1] ", before what the log says of it
   TimePoint next_wake();
 
   Shell& shell_;
@@ -153,6 +166,7 @@ class Supervisor {
   TimePoint calls_due_ = TimePoint::max();       // likewise
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise
   TimePoint alerts_due_ = TimePoint::max();      // likewise
+  TimePoint sheds_due_ = TimePoint::max();       // likewise
   TimePoint looked_at_memory_{};
   bool breaker_alert_ = false;
   bool code_alert_ = false;

@@ -17,9 +17,10 @@ TimePoint Supervisor::next_wake() {
     calls_due_ = shell_.next_call_due_;
     slow_calls_due_ = shell_.slow_calls_.next_look();
     alerts_due_ = shell_.alerts_.next_look();
+    sheds_due_ = shell_.shed_report_.next_look();
   }
   TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, slow_calls_due_,
-                             stacks_.next(), memory_due()});
+                             sheds_due_, stacks_.next(), memory_due()});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -35,6 +36,7 @@ void Supervisor::on_timers(TimePoint now) {
   report_slow_calls(now);
   stacks_.on_time(now);
   report_alerts(now);
+  if (sheds_due_ <= now) report_sheds(now);
   look_at_memory(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;

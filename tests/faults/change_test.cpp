@@ -160,7 +160,12 @@ TEST_F(Changes, R27_AllWorkersHang) {
 }
 
 TEST_F(Changes, R26_TenTimesMoreCallsThanItCanServe) {
-  Pool pool(options_for("hungry", 4));
+  std::atomic<std::uint64_t> told = 0;
+  auto options = options_for("hungry", 4);
+  options.on_event = [&](const PoolEvent& event) {
+    if (event.kind == PoolEventKind::kShed) told += event.count;
+  };
+  Pool pool(std::move(options));
   pool.wait_ready();
   const Duration length = rounds(3, 60) * 1s;
   std::atomic<std::uint64_t> served = 0;
@@ -201,6 +206,8 @@ TEST_F(Changes, R26_TenTimesMoreCallsThanItCanServe) {
   EXPECT_TRUE(pool.try_call("nap", 0.0));
   took("served again when it is over", now() - over, 2s);
   expect_whole(pool);
+  pool.shutdown();
+  EXPECT_TRUE(eventually([&] { return told == refusals.size(); })) << told << " of " << refusals.size();
 }
 
 }  // namespace

@@ -107,6 +107,9 @@ struct PoolOptions {
 
   // From spawn to ready, for each worker.
   Duration start_timeout = std::chrono::seconds(30);
+  // A command of the workers' that each must answer before it serves, called without arguments and within `start_timeout`: any
+  // answer but an error will do. Empty: none.
+  std::string verify = {};
   // Longest wait for a worker. Passing it is kOverloaded (or kUnavailable where none is up).
   Duration checkout_timeout = std::chrono::seconds(30);
   // A whole call: queue wait + service. Passing it is kDeadlineExceeded. `kForever` is allowed.

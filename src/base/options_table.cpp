@@ -155,6 +155,7 @@ constexpr std::array kTable = {
     row<&P::lazy>("lazy", "yes or no", "", "start workers on demand, not at once"),
     row<&P::max_starting>("max_starting", "number", "workers", "workers that may be starting at once; 0: usable CPUs + 2"),
     row<&P::start_timeout>("start_timeout", "duration", "", "longest start of a worker, from spawn to ready"),
+    row<&P::verify>("verify", "text", "", "command that a worker must answer before it serves"),
     row<&P::checkout_timeout>("checkout_timeout", "duration", "", "longest wait for a worker"),
     row<&P::timeout>("timeout", "duration", "", "longest call, wait for a worker included"),
     row<&P::max_waiters>("max_waiters", "number", "callers", "callers that may wait at once; 0: 8 x (size + overflow)"),

@@ -41,11 +41,8 @@ void Supervisor::check(core::WorkerRef ref) {
                                  .generation = ref.generation,
                                  .command = "ping",
                                  .remaining = shell_.options_.health_timeout};
-  const wire::CallFrame frame =
-      wire::encode_call(*ward->check, announced.protocol == wire::Protocol::kOne ? "{}" : "[]");
-  std::string bytes = frame.head;
-  bytes.append(frame.arguments).append(frame.tail);
-  if (!channel.send_now(bytes)) condemn(*ward, Reason::kUnhealthy, "does not read what it is sent", kMissed);
+  if (!channel.send_now(without_arguments(*ward->check)))
+    condemn(*ward, Reason::kUnhealthy, "does not read what it is sent", kMissed);
 }
 
 void Supervisor::on_check_reply(Ward& ward) {

@@ -39,6 +39,9 @@ inline constexpr std::size_t kLogBudget = 256u << 10;
 // Each line of `text`, indented, after a line of its own.
 std::string indented(const std::string& text);
 
+// A whole frame: a call of the supervisor's own.
+std::string without_arguments(const wire::CallHeader& header);
+
 class Supervisor {
  public:
   Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher);
@@ -48,7 +51,7 @@ class Supervisor {
   void run();
 
  private:
-  enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kUp };
+  enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kVerify, kUp };
   // The supervisor's side of one worker.
   struct Ward {
     RecordPtr record;
@@ -59,6 +62,7 @@ class Supervisor {
     StartTimes took;
     worker::LogPump out;
     worker::LogPump err;
+    wire::CallHeader verifying;             // at stage kVerify: the call that it must answer
     TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
     TimePoint check_began{};                // and when it last was
@@ -106,6 +110,7 @@ class Supervisor {
   void on_channel(Ward& ward);
   void on_handshake_reply(Ward& ward, std::string_view payload);
   void on_started_up(Ward& ward, std::string_view payload);
+  void on_verified(Ward& ward, std::string_view payload);
   void on_process_end(Ward& ward);
   void on_check_reply(Ward& ward);
   void on_timers(TimePoint now);
@@ -123,6 +128,7 @@ class Supervisor {
   void prepare_environment();
   void probe_ended(std::optional<Error> error, bool permanent = true);
   void advance(Ward& ward, Stage stage);
+  void verify(Ward& ward);
   void ready(Ward& ward);
   void fail_start(Ward& ward, Error error, bool permanent, bool has_process);
   Error start_error(const Ward& ward, std::string what) const;

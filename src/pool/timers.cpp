@@ -51,11 +51,13 @@ void Supervisor::on_timers(TimePoint now) {
   }
   for (Ward* ward : late) {
     drain_logs(*ward);
-    const char* hint = ward->stage == Stage::kHandshake
-                           ? " Its program must answer the handshake (for Python: it may still be "
-                             "importing); raise start_timeout if "
-                             "it needs longer."
-                           : " Raise start_timeout if it needs longer.";
+    const std::string hint = ward->stage == Stage::kHandshake
+                                 ? " Its program must answer the handshake (for Python: it may still be "
+                                   "importing); raise start_timeout if "
+                                   "it needs longer."
+                             : ward->stage == Stage::kVerify ? " Its command \"" + shell_.options_.verify +
+                                                                   "\" (verify) has not answered."
+                                                             : " Raise start_timeout if it needs longer.";
     fail_start(*ward,
                start_error(*ward, "not ready within start_timeout = " +
                                       base::format_duration(shell_.options_.start_timeout) + "." + hint),

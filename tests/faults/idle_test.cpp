@@ -14,9 +14,7 @@ TimePoint now() { return SteadyClock::now(); }
 
 class Idle : public FaultRow {};
 
-Duration start_of(const WorkerStats& worker) {
-  return worker.start.environment + worker.start.spawn + worker.start.handshake + worker.start.warm_up;
-}
+Duration start_of(const WorkerStats& worker) { return worker.start.whole(); }
 
 TEST_F(Idle, R01_AnIdleWorkerIsKilled) {
   Pool pool(options_for("plain", 4));

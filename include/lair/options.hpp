@@ -153,6 +153,9 @@ struct PoolOptions {
   // log, as an event and in the statistics. `kForever`: never.
   Duration slow_call = kForever;
 
+  // For development: the pool is reloaded when a file of the workers' code changes on disk (docs/operations.md).
+  bool watch = false;
+
   BreakerOptions breaker = {};
   // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.
   std::size_t retries = 2;

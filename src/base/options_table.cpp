@@ -172,6 +172,7 @@ constexpr std::array kTable = {
     row<&P::queue_interval>("queue_interval", "duration", "", "time for which a queue must stand still before it is shed"),
     row<&P::lease_warning>("lease_warning", "duration", "", "time after which a lease that is still held is reported"),
     row<&P::slow_call>("slow_call", "duration", "", "time after which a call that still runs is reported with its stack"),
+    row<&P::watch>("watch", "yes or no", "", "reload when a file of the workers' code changes on disk"),
     row<&B::enabled>("breaker_enabled", "yes or no", "", "refuse commands for a while that cost too many workers"),
     row<&B::window>("breaker_window", "duration", "", "time within which a command's failures are counted"),
     row<&B::min_calls>("breaker_min_calls", "number", "calls", "fewer calls within the window prove nothing"),

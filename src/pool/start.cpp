@@ -127,6 +127,7 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
             }
           },
           [&](wire::StartError& failed) {
+            watch_code(failed.files, ward.began);
             Error error = start_error(ward, (failed.type.empty() ? "" : failed.type + ": ") + failed.message);
             error.stage = failed.stage;
             error.python = PythonError{failed.type, failed.message, failed.traceback};
@@ -143,11 +144,13 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
 void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
   auto started = wire::decode_started_up(ward.record->ref.generation, payload);
   std::visit(Overloaded{
-                 [&](wire::StartedUp&) {
+                 [&](wire::StartedUp& up) {
+                   watch_code(up.files, ward.began);
                    ward.stage_took(ward.took.warm_up);
                    verify(ward);
                  },
                  [&](wire::StartError& failed) {
+                   watch_code(failed.files, ward.began);
                    Error error = start_error(ward, failed.type + ": " + failed.message);
                    error.stage = failed.stage;
                    error.python = PythonError{failed.type, failed.message, failed.traceback};

@@ -19,8 +19,8 @@ using base::Overloaded;
 
 namespace {
 
-// What a poller's tag means: a kind, and (but for the first two) the worker's slot and generation.
-enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr };
+// What a poller's tag means: a kind, and (but for the first two and the last) the worker's slot and generation.
+enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr, kCode };
 constexpr std::uint64_t kKindBits = 3;
 
 // Between the signal that has a worker write its Python stack and the kill. Far more than it takes, unless it is stopped.
@@ -95,6 +95,9 @@ void Supervisor::run() {
           break;
         case Source::kStdout:
           if (ward != nullptr) pump(*ward, ward->out, "stdout", kLogBudget);
+          break;
+        case Source::kCode:
+          on_code_news();
           break;
         case Source::kStderr:
           if (ward != nullptr) pump(*ward, ward->err, "stderr", kLogBudget);
@@ -176,6 +179,7 @@ void Supervisor::launch(Ward& ward) {
     fail_start(ward, *environment_error_, true, false);
     return;
   }
+  if (shell_.options_.watch) watch_code(environment_->named_files(worker_key(ward.record->ref)), ward.began);
   launcher_->spawn(environment_->request(worker_key(ward.record->ref), ward.revision));
 }
 
@@ -321,7 +325,8 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
   advance(ward, Stage::kHandshake);
   const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),
                                                 .generation = record.ref.generation,
-                                                .max_frame = shell_.options_.max_frame});
+                                                .max_frame = shell_.options_.max_frame,
+                                                .files = shell_.options_.watch});
   const auto header = wire::frame_header(offer.size());
   // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.
   if (!record.channel->send_now(std::string(header.data(), header.size()) + offer) &&
@@ -370,6 +375,8 @@ bool Supervisor::watch_channel(Ward& ward) {
   }
   return ward.watches_channel;
 }
+
+bool Supervisor::watch_code_fd() { return poller_.add(code_.fd(), tag(Source::kCode)); }
 
 void Supervisor::unwatch_channel(Ward& ward) {
   if (ward.watches_channel) poller_.remove(ward.record->channel->fd());

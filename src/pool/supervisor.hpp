@@ -13,6 +13,7 @@
 
 #include "core/effect.hpp"
 #include "os/poller.hpp"
+#include "pool/code_watch.hpp"
 #include "pool/environment.hpp"
 #include "pool/record.hpp"
 #include "pool/slow_calls.hpp"
@@ -59,6 +60,7 @@ class Supervisor {
     Stage stage = Stage::kSpawn;
     Deadline start_deadline = Deadline::never();
     TimePoint stage_began = SteadyClock::now();
+    CodeWatch::FileTime began = CodeWatch::FileTime::clock::now();  // to compare with files
     StartTimes took;
     worker::LogPump out;
     worker::LogPump err;
@@ -146,6 +148,13 @@ class Supervisor {
   bool watch_channel(Ward& ward);
   void unwatch_channel(Ward& ward);
 
+  // --- Code on disk --------------------------------------------------------------------------------
+  void watch_code(const std::vector<std::string>& files, CodeWatch::FileTime since);
+  void on_code_news();
+  void look_at_code(TimePoint now);
+  bool may_reload();
+  bool watch_code_fd();
+
   // --- Logs ----------------------------------------------------------------------------------------
   void pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget);
   void drain_logs(Ward& ward);
@@ -167,12 +176,15 @@ class Supervisor {
   core::Revision environment_revision_ = 0;
   std::uint64_t probes_ = 0;
   std::vector<core::WorkerRef> waiting_for_environment_;
+  CodeWatch code_;
+  bool watches_code_ = false;                    // the poller tells of it
   TimePoint core_timer_ = TimePoint::max();      // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();      // likewise
   TimePoint calls_due_ = TimePoint::max();       // likewise
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise
   TimePoint alerts_due_ = TimePoint::max();      // likewise
   TimePoint sheds_due_ = TimePoint::max();       // likewise
+  TimePoint code_due_ = TimePoint::max();        // likewise
   TimePoint looked_at_memory_{};
   bool breaker_alert_ = false;
   bool code_alert_ = false;

@@ -26,6 +26,8 @@ TimePoint Supervisor::next_wake() {
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
   }
   if (probe_) next = std::min(next, probe_->deadline.when());
+  code_due_ = shell_.options_.watch ? code_.next(may_reload()) : TimePoint::max();
+  next = std::min(next, code_due_);
   return next;
 }
 
@@ -38,6 +40,7 @@ void Supervisor::on_timers(TimePoint now) {
   report_alerts(now);
   if (sheds_due_ <= now) report_sheds(now);
   look_at_memory(now);
+  if (code_due_ <= now) look_at_code(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;
     ward->kill_at = TimePoint::max();

@@ -230,7 +230,7 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   // Any value of these is sensible.
   EXPECT_EQ(untested,
             (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "max_calls", "memory_limit",
-                                        "breaker_enabled", "logger", "on_event"}));
+                                        "watch", "breaker_enabled", "logger", "on_event"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------

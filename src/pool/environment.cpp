@@ -184,7 +184,7 @@ std::vector<std::string> Environment::named_files(WorkerKey key) const {
       files.push_back(fs::path(made_absolute(path)).lexically_normal().string());
   };
   if (spec.argv.empty()) {
-    add(spec.module);
+    if (spec.module.find('/') != std::string::npos || spec.module.ends_with(".py")) add(spec.module);
     return files;
   }
   // A program that was found on PATH is a tool: not what is edited.

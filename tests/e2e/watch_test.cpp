@@ -2,12 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <optional>
+#include <tuple>
 #include <vector>
 
+#include "os/failpoint.hpp"
 #include "support/service_module.hpp"
 
 namespace lair::test {
@@ -152,6 +155,40 @@ TEST_F(Watch, AFolderThatGoesIsWarnedOfAndThePoolGoesOn) {
   service.write(ServiceModule::version(2));
   EXPECT_TRUE(serves(pool, 2)) << lines->text();
 }
+
+TEST_F(Watch, AServedScriptIsWatchedByItsPathAndItsBytecodeIsNotKept) {
+  PoolOptions options = options_for(python("service.py"), 1);
+  options.worker.cwd = service.folder().string();
+  options.watch = true;
+  lines.emplace(options);
+  service.write("import helper\ndef version():\n    return helper.x\n");
+  std::ofstream(service.folder() / "helper.py") << "x = 1\n";
+  Pool pool(std::move(options));
+  pool.wait_ready();
+  EXPECT_EQ(pool.call<int>("version"), 1);
+  std::ofstream(service.folder() / "helper.py") << "x = 2\n";  // as large, and perhaps in the same second
+  EXPECT_TRUE(serves(pool, 2)) << lines->text();
+  EXPECT_FALSE(fs::exists(service.folder() / "__pycache__"));
+}
+
+#ifdef LAIR_FAILPOINTS
+TEST_F(Watch, WhereTheSystemRefusesThePoolServesAndSaysSo) {
+  using os::failpoint::Point;
+  for (const auto& [point, error, remedy] :
+       {std::tuple(Point::kInotify, EMFILE, "raise fs.inotify.max_user_instances"),
+        std::tuple(Point::kInotifyAdd, ENOSPC, "raise fs.inotify.max_user_watches")}) {
+    service.write(ServiceModule::version(1));
+    os::failpoint::arm(os::failpoint::Process::kHost, point, {.error = error, .times = 1u << 30});
+    Pool pool(watched(1));
+    pool.wait_ready();
+    EXPECT_TRUE(eventually([&, remedy = remedy] { return lines->contain(remedy); })) << lines->text();
+    service.write(ServiceModule::version(2));
+    EXPECT_EQ(pool.call<int>("version"), 1);
+    os::failpoint::disarm_all();  // the system has room again
+    EXPECT_TRUE(serves(pool, 2)) << lines->text();
+  }
+}
+#endif
 
 TEST_F(Watch, WithoutItNothingIsReloaded) {
   PoolOptions options = service.options(1);

@@ -43,13 +43,13 @@ class Protocol2:
         self._max_frame = channel.max_frame
         self._table = worker.table
 
-    def ready(self) -> None:
+    def ready(self, more: dict[str, Any]) -> None:
         """Says that the worker can be called."""
-        self._channel.send(encode([READY, 0, self._generation]))
+        self._channel.send(encode([READY, 0, self._generation, *([more] if more else [])]))
 
-    def start_failed(self, failure: Failure, stage: str, permanent: bool) -> None:
+    def start_failed(self, failure: Failure, more: dict[str, Any]) -> None:
         """Says that it never will."""
-        self._channel.send(self._error(0, failure, {"stage": stage, "permanent": permanent}))
+        self._channel.send(self._error(0, failure, more))
 
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""

@@ -195,6 +195,12 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   Parker& parker = parkers_[index];
   TimePoint now;  // of the last step
 
+  const auto wait_ended = [&] {
+    const bool late = deadline <= queue_deadline;
+    now = SteadyClock::now();
+    outbox.wake_supervisor |= rejected(late ? Rejection::kDeadline : Rejection::kCheckoutTimeout, now);
+    return queue_wait_ended(late, now - came);
+  };
   // Ends the wait, still or again under the mutex.
   const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
     free_parkers_.push_back(index);
@@ -217,10 +223,8 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       last_worker = {serial_, notice.grant->record->ref.slot};
       return *notice.grant;
     }
-    if (notice.refusal->why == core::RefuseReason::kExpired) {
-      return queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
-    }
-    ledger_.rejected(rejection_of(notice.refusal->why));
+    if (notice.refusal->why == core::RefuseReason::kExpired) return wait_ended();
+    outbox.wake_supervisor |= rejected(rejection_of(notice.refusal->why), now);
     return refused(*notice.refusal);
   };
   const auto step_own = [&](const core::Event& event) {
@@ -277,7 +281,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       sort(effects_, now, outbox, token);
       if (outcome == Outcome::kDone) {
         free_parkers_.push_back(index);
-        Error error = queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
+        Error error = wait_ended();
         leave();
         return error;
       }

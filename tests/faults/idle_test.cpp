@@ -14,9 +14,7 @@ TimePoint now() { return SteadyClock::now(); }
 
 class Idle : public FaultRow {};
 
-Duration start_of(const WorkerStats& worker) {
-  return worker.start.environment + worker.start.spawn + worker.start.handshake + worker.start.warm_up;
-}
+Duration start_of(const WorkerStats& worker) { return worker.start.whole(); }
 
 // Every worker answers once: where one dies before that, the pool waits a little before it starts another.
 void call_all(Pool& pool) {

@@ -74,17 +74,19 @@ class Examination {
       return;
     }
     const StartTimes took = pool->stats().workers.at(0).start;
-    const Duration whole = took.environment + took.spawn + took.handshake + took.warm_up;
+    const Duration whole = took.whole();
     found.facts.update({{"seconds", seconds(whole)},
                         {"environment", seconds(took.environment)},
                         {"spawn", seconds(took.spawn)},
                         {"handshake", seconds(took.handshake)},
                         {"warm_up", seconds(took.warm_up)},
+                        {"verify", seconds(took.verify)},
                         {"commands", pool->commands().size()}});
     found.text = described() + ": ready after " + shown(whole) + "\nenvironment " + shown(took.environment) +
                  ", spawn " + shown(took.spawn) + ", handshake (interpreter and imports) " +
                  shown(took.handshake) +
-                 (took.warm_up > Duration::zero() ? ", warm_up " + shown(took.warm_up) : "");
+                 (took.warm_up > Duration::zero() ? ", warm_up " + shown(took.warm_up) : "") +
+                 (took.verify > Duration::zero() ? ", verify " + shown(took.verify) : "");
     add(std::move(found));
     call(*pool);
     end(*pool);
@@ -110,6 +112,9 @@ class Examination {
     }
     if (error.stage == "warm_up")
       return "Its on_start functions failed, or take longer than --start-timeout.";
+    if (error.stage == "verify")
+      return "The command that `verify` names failed, or takes longer than --start-timeout. It is called "
+             "without arguments.";
     return "`system` below shows the limits.";
   }
 

@@ -12,6 +12,7 @@
 // Thread-safety: as the implementation says; Pool allows any number of threads.
 #pragma once
 
+#include <concepts>
 #include <lair/options.hpp>
 #include <lair/result.hpp>
 #include <string_view>
@@ -62,8 +63,9 @@ class Endpoint {
       }
     }
   }
-  template <class R = Json, class... Args>
-  Result<R> try_call(std::string_view command, Args&&... args) {
+  // The command's type is deduced, which `{}` does not allow: so that is CallOptions, with all its defaults.
+  template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
+  Result<R> try_call(const Command& command, Args&&... args) {
     return try_call<R>(CallOptions{}, command, std::forward<Args>(args)...);
   }
 
@@ -71,8 +73,8 @@ class Endpoint {
   R call(const CallOptions& options, std::string_view command, Args&&... args) {
     return try_call<R>(options, command, std::forward<Args>(args)...).value();
   }
-  template <class R = Json, class... Args>
-  R call(std::string_view command, Args&&... args) {
+  template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
+  R call(const Command& command, Args&&... args) {
     return try_call<R>(CallOptions{}, command, std::forward<Args>(args)...).value();
   }
 

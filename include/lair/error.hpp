@@ -70,7 +70,7 @@ struct Error {
   std::optional<WorkerIdentity> worker = {};
   std::optional<PythonError> python = {};
   std::optional<std::int64_t> retry_after_ms = {};  // kOverloaded, kUnavailable: when to try again
-  std::string stage = {};  // a failed start: environment, spawn, handshake or warm_up
+  std::string stage = {};  // a failed start: environment, spawn, handshake, warm_up or verify
 
   // The whole story on several lines: message, Python traceback, the worker's end and last stderr lines.
   std::string report() const;

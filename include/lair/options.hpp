@@ -107,6 +107,9 @@ struct PoolOptions {
 
   // From spawn to ready, for each worker.
   Duration start_timeout = std::chrono::seconds(30);
+  // A command of the workers' that each must answer before it serves, called without arguments and within `start_timeout`: any
+  // answer but an error will do. Empty: none.
+  std::string verify = {};
   // Longest wait for a worker. Passing it is kOverloaded (or kUnavailable where none is up).
   Duration checkout_timeout = std::chrono::seconds(30);
   // A whole call: queue wait + service. Passing it is kDeadlineExceeded. `kForever` is allowed.
@@ -149,6 +152,9 @@ struct PoolOptions {
   // A call that a worker has been at for longer than this is reported while it runs, once, with its Python stack: in the
   // log, as an event and in the statistics. `kForever`: never.
   Duration slow_call = kForever;
+
+  // For development: the pool is reloaded when a file of the workers' code changes on disk (docs/operations.md).
+  bool watch = false;
 
   BreakerOptions breaker = {};
   // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.

@@ -35,6 +35,9 @@ struct StartTimes {
   Duration spawn{};
   Duration handshake{};  // a Python worker's interpreter and imports
   Duration warm_up{};    // its on_start functions
+  Duration verify{};     // the smoke call, if there is one
+
+  Duration whole() const { return environment + spawn + handshake + warm_up + verify; }
 };
 
 struct WorkerStats {

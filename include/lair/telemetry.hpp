@@ -29,6 +29,9 @@ enum class PoolEventKind : std::uint8_t {
   kAlertCleared,
   kSlowCall,
   kBreaker,
+  kHealth,
+  kRetry,
+  kShed,
 };
 
 struct PoolEvent {
@@ -52,6 +55,7 @@ struct PoolEvent {
   std::string message = {};           // for people
   std::string command = {};           // of a call
   std::string stack = {};             // of the worker's threads, on several lines
+  std::uint64_t count = 0;            // of callers
 };
 
 // The kinds by number: name and the members that each sets besides `at` and `pool`.

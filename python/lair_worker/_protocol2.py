@@ -69,17 +69,17 @@ class Protocol2(Replies):
         self._channel.door = self._door
         return self._door.hang()
 
-    def ready(self) -> None:
+    def ready(self, more: dict[str, Any]) -> None:
         """Says that the worker can be called."""
         if "callback" in self._features:
             from lair_worker import _host
 
             _host.callback = self._callback
-        self._channel.send(self.ready_frame())
+        self._channel.send(self.ready_frame(more))
 
-    def start_failed(self, failure: Failure, stage: str, permanent: bool) -> None:
+    def start_failed(self, failure: Failure, more: dict[str, Any]) -> None:
         """Says that it never will."""
-        self._channel.send(self.start_failed_frame(failure, stage, permanent))
+        self._channel.send(self.start_failed_frame(failure, more))
 
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""

@@ -25,13 +25,13 @@ class Replies:
         self._generation = generation
         self._max_frame = self.max_frame = channel.max_frame
 
-    def ready_frame(self) -> bytes:
+    def ready_frame(self, more: dict[str, Any]) -> bytes:
         """The worker can be called."""
-        return encode([READY, 0, self._generation])
+        return encode([READY, 0, self._generation, *([more] if more else [])])
 
-    def start_failed_frame(self, failure: Failure, stage: str, permanent: bool) -> bytes:
+    def start_failed_frame(self, failure: Failure, more: dict[str, Any]) -> bytes:
         """It never will be."""
-        return self._error(0, failure, {"stage": stage, "permanent": permanent})
+        return self._error(0, failure, more)
 
     def result(self, call: Context, value: Any) -> bytes:
         """A call has given a plain value."""

@@ -76,6 +76,7 @@ class Worker:
         self._started_by: int | None = None  # the process that on_start ran in; its forks have no on_stop
         self._channel: Channel | None = None
         self._broken: HostBroken | None = None
+        self._tells_files = False
         self._own_channel = "LAIR_CHANNEL_FD" in os.environ
         self._pooled = self._own_channel or "LAIR_POOL" in os.environ
         self.mode = option(arguments, "--mode") or ("pool-worker" if self._pooled else "standalone")
@@ -145,6 +146,7 @@ class Worker:
         if handshake and isinstance(args.get("worker_id"), str):
             identity.worker_id = args["worker_id"]
 
+        self._tells_files = _wants_files(offer)
         self._load(channel, number)
         if handshake and type(offer) is dict and _protocol2.accepts(offer):
             return self._start_protocol2(channel, number, offer)
@@ -158,8 +160,9 @@ class Worker:
         except BaseException as error:
             if self.ending.terminated:
                 raise
+            more = {"stage": "environment", "permanent": True, **self._files(error)}
             failure = self._report(error, "the worker's module can't be imported")
-            channel.send(_protocol1.error_reply(number, failure, stage="environment", permanent=True))
+            channel.send(_protocol1.error_reply(number, failure, **more))
             raise StartFailed from None
         self.table.update(standard_commands(self))
         self.table.update(_registry.commands)
@@ -200,10 +203,11 @@ class Worker:
         except BaseException as error:
             if self.ending.terminated:
                 raise
+            more = {"stage": "warm_up", "permanent": _is_permanent(error), **self._files(error)}
             failure = self._report(error, "an on_start function failed")
-            protocol.start_failed(failure, "warm_up", _is_permanent(error))
+            protocol.start_failed(failure, more)
             raise StartFailed from None
-        protocol.ready()
+        protocol.ready(self._files())
         return protocol
 
     def _start_protocol1(
@@ -226,6 +230,14 @@ class Worker:
         if not handshake:
             channel.send(protocol.answer_request(number, name, args))
         return protocol
+
+    def _files(self, error: BaseException | None = None) -> dict[str, Any]:
+        """What tells the host, if it has asked, where the code is that it has loaded, or that failed."""
+        if not self._tells_files:
+            return {}
+        from lair_worker import _files
+
+        return {"files": _files.code_files(error)}
 
     def _pong(self) -> dict[str, Any]:
         """The handshake's answer; the SDK's own, also if the user has a command ``ping``."""
@@ -267,6 +279,11 @@ class Worker:
                 clean = False
                 self._report(error, "an on_stop function failed")
         return clean
+
+
+def _wants_files(offer: Any) -> bool:
+    features = offer.get("features") if type(offer) is dict else None
+    return type(features) is list and "files" in features
 
 
 def _is_permanent(error: BaseException) -> bool:

@@ -285,6 +285,8 @@ Result<void> check_values(const PoolOptions& options) {
   for (const DurationRule& rule : kDurationRules) {
     if (auto ok = check_duration(rule, options.*rule.member); !ok) return ok;
   }
+  if (auto ok = check_text("verify", options.verify); !ok) return ok;
+  if (options.verify == "shutdown") return refuse("verify", "'shutdown' would end the worker");
   if (auto ok = check_breaker(options.breaker); !ok) return ok;
   if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
   if (options.log_format != "text" && options.log_format != "json") {

@@ -47,7 +47,8 @@ Json to_json_value(const PoolStats& stats) {
                         {{"environment", seconds(worker.start.environment)},
                          {"spawn", seconds(worker.start.spawn)},
                          {"handshake", seconds(worker.start.handshake)},
-                         {"warm_up", seconds(worker.start.warm_up)}}}});
+                         {"warm_up", seconds(worker.start.warm_up)},
+                         {"verify", seconds(worker.start.verify)}}}});
   }
 
   Json breakers = Json::array();

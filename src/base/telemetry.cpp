@@ -22,6 +22,9 @@ constexpr std::array kTable = {
     PoolEventInfo{K::kAlertCleared, "alert_cleared", "reason, message"},
     PoolEventInfo{K::kSlowCall, "slow_call", "worker, took, message, command, stack"},
     PoolEventInfo{K::kBreaker, "breaker", "command, message"},
+    PoolEventInfo{K::kHealth, "health", "worker, took, reason, message"},
+    PoolEventInfo{K::kRetry, "retry", "took, reason, message, command"},
+    PoolEventInfo{K::kShed, "shed", "reason, message, count"},
 };
 
 constexpr bool in_order() {
@@ -58,6 +61,7 @@ Json to_json_value(const PoolEvent& event) {
   text("message", event.message);
   text("command", event.command);
   text("stack", event.stack);
+  if (event.count != 0) value["count"] = event.count;
   return value;
 }
 

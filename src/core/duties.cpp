@@ -37,6 +37,10 @@ Core::Row* Core::pick(const Waiter& waiter) {
     if (waiter.exclusive && row->state == WorkerState::kBusy && row->permits > 1) reserve(*row, waiter);
     return nullptr;
   }
+  if (waiter.who.rather && *waiter.who.rather < slots_.size()) {
+    Slot& slot = slots_[*waiter.who.rather];
+    if (slot.row && slot.row->state == WorkerState::kIdle && open_to_it(*slot.row)) return &*slot.row;
+  }
   const auto open = std::find_if(idle_.rbegin(), idle_.rend(),
                                  [&](std::uint32_t slot) { return open_to_it(*slots_[slot].row); });
   if (open != idle_.rend()) return &*slots_[*open].row;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <lair/deadline.hpp>
 #include <lair/stats.hpp>
+#include <optional>
 
 namespace lair::core {
 
@@ -59,6 +60,7 @@ SlotState slot_state(WorkerState state);
 struct Eligibility {
   bool any = true;
   WorkerRef only = {};
+  std::optional<std::uint32_t> rather = {};  // of any, the one in this slot if it is idle
 
   static Eligibility anyone() { return {}; }
   static Eligibility just(WorkerRef worker) { return {.any = false, .only = worker}; }

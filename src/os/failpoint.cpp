@@ -49,6 +49,8 @@ const Info kAll[] = {
     {Point::kSentinelMap, "mmap of the fork sentinel", {ENOMEM, EAGAIN}},
     {Point::kSentinelAdvise, "madvise of the fork sentinel", {EINVAL, EAGAIN}},
     {Point::kProgramPath, "readlink of the program", {ENOMEM}},
+    {Point::kInotify, "inotify_init1", {EMFILE, ENFILE, ENOMEM}},
+    {Point::kInotifyAdd, "inotify_add_watch", {ENOSPC, ENOMEM}},
     {Point::kSignalfd, "signalfd", {EMFILE, ENFILE, ENOMEM}},
     {Point::kSignalsRead, "read of a signalfd", {EINTR, EAGAIN}},
     {Point::kKeeperPoll, "poll", {EINTR, ENOMEM}},

@@ -53,6 +53,8 @@ enum class Point : std::uint8_t {
   kSentinelMap,
   kSentinelAdvise,
   kProgramPath,
+  kInotify,
+  kInotifyAdd,
   // lair-keeper
   kSignalfd,
   kSignalsRead,

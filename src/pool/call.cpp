@@ -300,8 +300,10 @@ Shell::Try Shell::try_once(const Prepared& call, Wanted& wanted, const Retries& 
     if (call.deadline.passed()) {  // nothing starts after its deadline
       const auto open = retries.later ? std::optional(Ending::kShed) : std::nullopt;
       give_back(*hold, {}, open ? std::nullopt : std::optional(ended(Ending::kShed)), noted);
+      const TimePoint now = SteadyClock::now();
       const std::lock_guard lock(mutex_);
-      return {.result = queue_wait_ended(true, SteadyClock::now() - call.started), .open = open};
+      (void)rejected(Rejection::kDeadline, now);
+      return {.result = queue_wait_ended(true, now - call.started), .open = open};
     }
     Attempt outcome =
         attempt(*hold->record, wanted.command, call.arguments, call.positional, call.deadline, call.started);

@@ -174,6 +174,25 @@ std::string Environment::worker_id(WorkerKey key) const {
   return options_.name + '-' + std::to_string(key.slot) + '-' + std::to_string(key.generation);
 }
 
+std::vector<std::string> Environment::named_files(WorkerKey key) const {
+  const WorkerSpec& spec = options_.worker;
+  std::vector<std::string> files;
+  const auto add = [&](const std::string& name) {
+    const fs::path path = spec.cwd.empty() ? fs::path(name) : fs::path(spec.cwd) / name;
+    std::error_code none;
+    if (fs::is_regular_file(path, none))
+      files.push_back(fs::path(made_absolute(path)).lexically_normal().string());
+  };
+  if (spec.argv.empty()) {
+    if (spec.module.find('/') != std::string::npos || spec.module.ends_with(".py")) add(spec.module);
+    return files;
+  }
+  // A program that was found on PATH is a tool: not what is edited.
+  if (spec.argv[0].find('/') != std::string::npos) add(spec.argv[0]);
+  for (std::size_t i = 1; i < spec.argv.size(); ++i) add(filled_in(spec.argv[i], key));
+  return files;
+}
+
 // Of a worker, or (no key) of the warm parent, which is nobody's place.
 std::vector<std::string> Environment::variables(std::optional<WorkerKey> key) const {
   const WorkerSpec& spec = options_.worker;
@@ -184,6 +203,8 @@ std::vector<std::string> Environment::variables(std::optional<WorkerKey> key) co
   }
   if (spec.argv.empty()) {
     for (const char* name : kThreadCounts) env.emplace(name, "1");
+    // Bytecode is known by its source's second and size: two versions of one size within a second would look the same.
+    if (options_.watch) env.emplace("PYTHONDONTWRITEBYTECODE", "1");
   }
   if (!spec.venv.empty()) {
     const std::string root = made_absolute(spec.venv);

@@ -29,6 +29,8 @@ class Environment {
 
   // What to launch for one worker; a warm parent of an older revision is not good enough for it. No file is touched.
   worker::SpawnRequest request(worker::WorkerKey key, std::uint32_t revision = 1) const;
+  // Of the files of its code, those that its command line names: a script, a program of the user's own.
+  std::vector<std::string> named_files(worker::WorkerKey key) const;
   std::string worker_id(worker::WorkerKey key) const;
 
   // The program that workers run: the interpreter, or argv[0], as found.

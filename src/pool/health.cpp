@@ -19,15 +19,16 @@ using worker::Channel;
 void Supervisor::check(core::WorkerRef ref) {
   Ward* ward = find(ref);
   if (ward == nullptr || ward->exited) return;
+  ward->check_began = SteadyClock::now();
   Channel& channel = *ward->record->channel;
   switch (channel.quiet()) {
     case Channel::Quiet::kYes:
       break;
     case Channel::Quiet::kStrayBytes:
       return condemn(*ward, Reason::kProtocol,
-                     "had written bytes that nobody asked for: " + channel.stray_bytes());
+                     "had written bytes that nobody asked for: " + channel.stray_bytes(), kWrong);
     case Channel::Quiet::kClosed:
-      return condemn(*ward, Reason::kCrash, "has closed its channel");
+      return condemn(*ward, Reason::kCrash, "has closed its channel", kWrong);
   }
   // Unwatched it could be asked, but not heard. A system that is that short of memory is no fault of the worker's.
   if (!watch_channel(*ward)) {
@@ -40,11 +41,8 @@ void Supervisor::check(core::WorkerRef ref) {
                                  .generation = ref.generation,
                                  .command = "ping",
                                  .remaining = shell_.options_.health_timeout};
-  const wire::CallFrame frame =
-      wire::encode_call(*ward->check, announced.protocol == wire::Protocol::kOne ? "{}" : "[]");
-  std::string bytes = frame.head;
-  bytes.append(frame.arguments).append(frame.tail);
-  if (!channel.send_now(bytes)) condemn(*ward, Reason::kUnhealthy, "does not read what it is sent");
+  if (!channel.send_now(without_arguments(*ward->check)))
+    condemn(*ward, Reason::kUnhealthy, "does not read what it is sent", kMissed);
 }
 
 void Supervisor::on_check_reply(Ward& ward) {
@@ -55,11 +53,13 @@ void Supervisor::on_check_reply(Ward& ward) {
   if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
     const bool babble = end->failure == Channel::Failure::kTooLong;
     return condemn(ward, babble ? Reason::kProtocol : Reason::kCrash,
-                   babble ? "answered its check with " + end->detail : "has closed its channel");
+                   babble ? "answered its check with " + end->detail : "has closed its channel", kWrong);
   }
   const auto passed = [&] {
     complain(ward, "", true);
-    (void)shell_.step(core::CheckPassed{ward.record->ref});
+    const bool recovered = std::exchange(ward.degraded, false);
+    const auto outcome = shell_.step(core::CheckPassed{ward.record->ref});
+    if (recovered && outcome == core::Outcome::kDone) tell_check(ward, false, "recovered", "is well again");
   };
   std::visit(Overloaded{
                  [&](const wire::Value&) { passed(); },
@@ -70,30 +70,31 @@ void Supervisor::on_check_reply(Ward& ward) {
                      return passed();
                    }
                    const std::string what = (raised.type.empty() ? "" : raised.type + ": ") + raised.message;
-                   complain(ward, "answered its last check with an error: " + what, true);
+                   complain(ward, "answered its last check with an error: " + what, true, kWrong);
+                   ward.degraded = true;
                    (void)shell_.step(core::CheckFailed{ward.record->ref});
                  },
                  [&](const wire::Malformed& malformed) {
                    condemn(ward, Reason::kProtocol,
-                           "broke the protocol in answer to a check: " + malformed.problem);
+                           "broke the protocol in answer to a check: " + malformed.problem, kWrong);
                  },
              },
              wire::decode_reply(header, std::get<std::string_view>(received)));
 }
 
-void Supervisor::condemn(Ward& ward, Reason reason, std::string why) {
+void Supervisor::condemn(Ward& ward, Reason reason, std::string why, const char* check) {
   unwatch_channel(ward);
   ward.check.reset();
-  complain(ward, std::move(why));
+  complain(ward, std::move(why), false, check);
   (void)shell_.step(core::Condemn{.worker = ward.record->ref, .reason = reason});
 }
 
-void Supervisor::complain(Ward& ward, std::string why, bool answered) {
+void Supervisor::complain(Ward& ward, std::string why, bool answered, const char* check) {
   Record& record = *ward.record;
-  if (!why.empty()) {
-    shell_.log(base::LogLevel::kWarn, "[" + shell_.options_.name + " " + std::to_string(record.ref.slot) +
-                                          "." + std::to_string(record.ref.generation) + "] the worker " +
-                                          why);
+  if (check != nullptr) {
+    tell_check(ward, true, check, why);
+  } else if (!why.empty()) {
+    shell_.log(base::LogLevel::kWarn, log_name(record.ref) + "the worker " + why);
   }
   const std::lock_guard lock(shell_.mutex_);
   record.complaint = std::move(why);

@@ -103,8 +103,12 @@ Error Shell::breaker_open(std::string_view command, const core::Breakers::Refusa
   return error;
 }
 
-Error Shell::queue_wait_ended(bool call_deadline, Duration waited) {
-  ledger_.rejected(call_deadline ? Rejection::kDeadline : Rejection::kCheckoutTimeout);
+bool Shell::rejected(Rejection why, TimePoint now) {
+  ledger_.rejected(why);
+  return shed_report_.refused(why, now);
+}
+
+Error Shell::queue_wait_ended(bool call_deadline, Duration waited) const {
   Error error{.delivery = Delivery::kNotSent};
   const bool none_up = core_.ready_count() == 0;
   const std::string after = " after " + base::format_duration(waited);

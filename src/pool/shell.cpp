@@ -1,6 +1,7 @@
 #include "pool/shell.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <type_traits>
 
@@ -38,10 +39,24 @@ core::CoreConfig core_config(const PoolOptions& options) {
 
 constexpr Duration kReportMargin = std::chrono::milliseconds(500);
 
+// The worker that this thread had last: where the kernel has put the two, and what their caches hold, suits them.
+struct LastWorker {
+  std::uint64_t pool = 0;
+  std::uint32_t slot = 0;
+};
+thread_local LastWorker last_worker;
+
+// Addresses of pools are used again, these are not.
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
     : options_(std::move(options)),
+      serial_(next_serial()),
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level, logs_json()),
                 {.pool = options_.name, .json = logs_json(), .on_event = options_.on_event}),
       core_(core_config(options_)),
@@ -180,6 +195,12 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   Parker& parker = parkers_[index];
   TimePoint now;  // of the last step
 
+  const auto wait_ended = [&] {
+    const bool late = deadline <= queue_deadline;
+    now = SteadyClock::now();
+    outbox.wake_supervisor |= rejected(late ? Rejection::kDeadline : Rejection::kCheckoutTimeout, now);
+    return queue_wait_ended(late, now - came);
+  };
   // Ends the wait, still or again under the mutex.
   const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
     free_parkers_.push_back(index);
@@ -199,12 +220,11 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       // A lease's calls come later, each with a deadline of its own.
       if (!wanted.exclusive)
         outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline, wanted.command, now);
+      last_worker = {serial_, notice.grant->record->ref.slot};
       return *notice.grant;
     }
-    if (notice.refusal->why == core::RefuseReason::kExpired) {
-      return queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
-    }
-    ledger_.rejected(rejection_of(notice.refusal->why));
+    if (notice.refusal->why == core::RefuseReason::kExpired) return wait_ended();
+    outbox.wake_supervisor |= rejected(rejection_of(notice.refusal->why), now);
     return refused(*notice.refusal);
   };
   const auto step_own = [&](const core::Event& event) {
@@ -221,7 +241,10 @@ Result<Hold> Shell::take(const Wanted& wanted) {
   };
 
   parker.lend(token);
+  core::Eligibility who;
+  if (last_worker.pool == serial_) who.rather = last_worker.slot;
   auto mine = step_own(core::Checkout{.token = token,
+                                      .who = who,
                                       .exclusive = wanted.exclusive,
                                       .deadline = until.when(),
                                       .since = wanted.since,
@@ -258,7 +281,7 @@ Result<Hold> Shell::take(const Wanted& wanted) {
       sort(effects_, now, outbox, token);
       if (outcome == Outcome::kDone) {
         free_parkers_.push_back(index);
-        Error error = queue_wait_ended(deadline <= queue_deadline, SteadyClock::now() - came);
+        Error error = wait_ended();
         leave();
         return error;
       }

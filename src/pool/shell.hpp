@@ -33,6 +33,7 @@
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
+#include "pool/shed_report.hpp"
 #include "pool/slow_calls.hpp"
 #include "pool/stacks.hpp"
 #include "worker/launcher.hpp"
@@ -184,6 +185,8 @@ class Shell {
   Try try_once(const Prepared& call, Wanted& wanted, const Retries& retries);
   Result<Json> try_again(const Prepared& call, Wanted& wanted, Retries retries, Duration patience,
                          Try failed);
+  void tell_retry(std::string_view command, unsigned failures, const Retries& retries, Duration wait,
+                  const Error& error);
 
   // A call's business with its command's breaker.
   std::optional<Error> refused_before_wait(const Wanted& wanted);                     // under the mutex
@@ -202,10 +205,12 @@ class Shell {
   Error unfinished(const std::string& what, Duration timeout) const;  // under the mutex
   std::uint32_t borrow_parker();
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
-  void close_books(const EndedCall& ended, TimePoint now);      // under the mutex
-  Error refused(const core::Refuse& refusal) const;             // under the mutex
-  std::string situation() const;                                // under the mutex
-  Error queue_wait_ended(bool call_deadline, Duration waited);  // under the mutex
+  void close_books(const EndedCall& ended, TimePoint now);  // under the mutex
+  Error refused(const core::Refuse& refusal) const;         // under the mutex
+  std::string situation() const;                            // under the mutex
+  // Under the mutex. True: the supervisor sleeps for too long and must be woken, to tell of it.
+  bool rejected(Rejection why, TimePoint now);
+  Error queue_wait_ended(bool call_deadline, Duration waited) const;  // under the mutex
   // The deadlines of calls that a worker is busy with: their callers just read, and the supervisor interrupts them.
   // All under the mutex. True: the supervisor sleeps for too long and must be woken.
   bool watch_call(Record& record, Deadline deadline, std::string_view command, TimePoint now);
@@ -217,6 +222,7 @@ class Shell {
 
   // --- Constant after construction -----------------------------------------------------------------
   const PoolOptions options_;
+  const std::uint64_t serial_;  // of this pool in this program
   const os::ForkSentinel sentinel_;
   os::EventFd wake_;
   Notifier notifier_;
@@ -237,6 +243,7 @@ class Shell {
   LeaseWatch leases_;
   SlowCalls slow_calls_;
   Alerts alerts_;
+  ShedReport shed_report_;
   TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
   PoolStats counters_;                          // the counting fields only, but for those of the ledger
   Ledger ledger_;

@@ -1,4 +1,4 @@
-// How a worker becomes ready, stage by stage: environment, spawn, handshake, warm_up.
+// How a worker becomes ready, stage by stage: environment, spawn, handshake, warm_up, verify.
 #include <csignal>
 
 #include "base/assert.hpp"
@@ -17,6 +17,13 @@ namespace {
 // No worker has it: slots are below 8192.
 constexpr std::uint32_t kProbeSlot = 0xffff;
 }  // namespace
+
+std::string without_arguments(const wire::CallHeader& header) {
+  const wire::CallFrame frame =
+      wire::encode_call(header, header.protocol == wire::Protocol::kOne ? "{}" : "[]");
+  std::string bytes = frame.head;
+  return bytes.append(frame.arguments).append(frame.tail);
+}
 
 // --- environment -----------------------------------------------------------------------------------
 
@@ -60,14 +67,16 @@ void Supervisor::probe_ended(std::optional<Error> error, bool permanent) {
 void Supervisor::advance(Ward& ward, Stage stage) {
   ward.stage = stage;
   const std::lock_guard lock(shell_.mutex_);
-  ward.record->stage = stage == Stage::kHandshake ? "handshake" : "warm_up";
+  ward.record->stage = stage == Stage::kHandshake ? "handshake"
+                       : stage == Stage::kWarmUp  ? "warm_up"
+                                                  : "verify";
 }
 
 void Supervisor::on_channel(Ward& ward) {
   if (ward.check) return on_check_reply(ward);
   Record& record = *ward.record;
   if (!record.channel || ward.start_failed) return;
-  while (ward.stage == Stage::kHandshake || ward.stage == Stage::kWarmUp) {
+  while (ward.stage == Stage::kHandshake || ward.stage == Stage::kWarmUp || ward.stage == Stage::kVerify) {
     const auto received = record.channel->receive_now();
     if (std::holds_alternative<std::nullopt_t>(received)) return;
     if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
@@ -92,8 +101,10 @@ void Supervisor::on_channel(Ward& ward) {
     const auto payload = std::get<std::string_view>(received);
     if (ward.stage == Stage::kHandshake) {
       on_handshake_reply(ward, payload);
-    } else {
+    } else if (ward.stage == Stage::kWarmUp) {
       on_started_up(ward, payload);
+    } else {
+      on_verified(ward, payload);
     }
     if (ward.start_failed) return;
   }
@@ -112,10 +123,11 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
             if (two) {
               advance(ward, Stage::kWarmUp);
             } else {
-              ready(ward);
+              verify(ward);
             }
           },
           [&](wire::StartError& failed) {
+            watch_code(failed.files, ward.began);
             Error error = start_error(ward, (failed.type.empty() ? "" : failed.type + ": ") + failed.message);
             error.stage = failed.stage;
             error.python = PythonError{failed.type, failed.message, failed.traceback};
@@ -132,11 +144,13 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
 void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
   auto started = wire::decode_started_up(ward.record->ref.generation, payload);
   std::visit(Overloaded{
-                 [&](wire::StartedUp&) {
+                 [&](wire::StartedUp& up) {
+                   watch_code(up.files, ward.began);
                    ward.stage_took(ward.took.warm_up);
-                   ready(ward);
+                   verify(ward);
                  },
                  [&](wire::StartError& failed) {
+                   watch_code(failed.files, ward.began);
                    Error error = start_error(ward, failed.type + ": " + failed.message);
                    error.stage = failed.stage;
                    error.python = PythonError{failed.type, failed.message, failed.traceback};
@@ -152,6 +166,64 @@ void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
              started);
 }
 
+// The smoke call, if one is asked for. It is the supervisor's own: no statistics, no breaker, no retry.
+void Supervisor::verify(Ward& ward) {
+  const std::string& command = shell_.options_.verify;
+  if (command.empty()) return ready(ward);
+  advance(ward, Stage::kVerify);
+  Record& record = *ward.record;
+  const wire::Announcement& announced = *record.announcement;
+  if (!announced.knows(command)) {
+    return fail_start(ward, start_error(ward, unknown_command(announced, command).message), true, true);
+  }
+  ward.verifying = wire::CallHeader{.protocol = announced.protocol,
+                                    .id = record.channel->next_id(),
+                                    .generation = record.ref.generation,
+                                    .command = command,
+                                    .remaining = ward.start_deadline.remaining()};
+  if (!record.channel->send_now(without_arguments(ward.verifying)) &&
+      record.channel->quiet() == Channel::Quiet::kYes) {
+    fail_start(ward, start_error(ward, "the system refused to send it the call"), false, true);
+  }
+}
+
+void Supervisor::on_verified(Ward& ward, std::string_view payload) {
+  const std::string command = "command \"" + shell_.options_.verify + "\" ";
+  std::visit(Overloaded{
+                 [&](const wire::Value&) {
+                   ward.stage_took(ward.took.verify);
+                   ready(ward);
+                 },
+                 [&](const wire::Raised& raised) {
+                   const bool unknown = raised.kind == wire::Raised::Kind::kUnknownCommand ||
+                                        raised.message.rfind("Unknown command", 0) == 0;
+                   // As in on_start: what is missing does not come by itself.
+                   const bool permanent = unknown || raised.type == "ImportError" ||
+                                          raised.type == "ModuleNotFoundError" ||
+                                          raised.type == "SyntaxError";
+                   const char* did = raised.kind == wire::Raised::Kind::kUnencodable
+                                         ? "returned what cannot be sent: "
+                                     : unknown ? "is unknown to it: "
+                                               : "raised ";
+                   const bool named = !unknown && raised.kind != wire::Raised::Kind::kUnencodable;
+                   Error error = start_error(ward, command + did +
+                                                       (!named                ? ""
+                                                        : raised.type.empty() ? "an error: "
+                                                                              : raised.type + ": ") +
+                                                       raised.message);
+                   error.python = PythonError{raised.type, raised.message, raised.traceback};
+                   fail_start(ward, std::move(error), permanent, true);
+                 },
+                 [&](const wire::Malformed& malformed) {
+                   fail_start(ward,
+                              start_error(ward, "it broke the protocol in answer to " + command + "(" +
+                                                    malformed.problem + ")"),
+                              false, true);
+                 },
+             },
+             wire::decode_reply(ward.verifying, payload));
+}
+
 void Supervisor::ready(Ward& ward) {
   Record& record = *ward.record;
   // From here on the channel is the roster's.
@@ -164,7 +236,7 @@ void Supervisor::ready(Ward& ward) {
     if (!shell_.core_.failed()) shell_.last_start_error_.reset();
     ++shell_.counters_.workers_ready;
     const StartTimes& took = ward.took;
-    shell_.ledger_.worker_ready(took.environment + took.spawn + took.handshake + took.warm_up);
+    shell_.ledger_.worker_ready(took.whole());
   }
   (void)shell_.step(core::Ready{.worker = record.ref, .permits = record.announcement->concurrency});
 }

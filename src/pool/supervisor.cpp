@@ -19,12 +19,10 @@ using base::Overloaded;
 
 namespace {
 
-// What a poller's tag means: a kind, and (but for the first two) the worker's slot and generation.
-enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr };
+// What a poller's tag means: a kind, and (but for the first two and the last) the worker's slot and generation.
+enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr, kCode };
 constexpr std::uint64_t kKindBits = 3;
 
-// How much of one worker's output is read before the others have their turn.
-constexpr std::size_t kLogBudget = 256u << 10;
 // Between the signal that has a worker write its Python stack and the kill. Far more than it takes, unless it is stopped.
 constexpr Duration kStackPatience = std::chrono::milliseconds(25);
 // After the kill that ends a shutdown: how long a process may take to vanish.
@@ -35,16 +33,6 @@ std::uint64_t tag(Source source, std::uint64_t key = 0) {
 }
 
 }  // namespace
-
-std::string indented(const std::string& text) {
-  std::string result;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    result += "\n  " + text.substr(begin, end - begin);
-    begin = end + 1;
-  }
-  return result;
-}
 
 Supervisor::Supervisor(Shell& shell, std::unique_ptr<worker::Launcher> launcher)
     : shell_(shell), launcher_(std::move(launcher)), stacks_(shell, *launcher_) {
@@ -108,6 +96,9 @@ void Supervisor::run() {
         case Source::kStdout:
           if (ward != nullptr) pump(*ward, ward->out, "stdout", kLogBudget);
           break;
+        case Source::kCode:
+          on_code_news();
+          break;
         case Source::kStderr:
           if (ward != nullptr) pump(*ward, ward->err, "stderr", kLogBudget);
           break;
@@ -117,6 +108,7 @@ void Supervisor::run() {
   }
   for (auto& [key, ward] : wards_) drain_logs(*ward);
   stacks_.close();
+  report_sheds(SteadyClock::now(), true);
   // The keeper goes, and with it whatever would not.
   launcher_.reset();
   shell_.log(LogLevel::kDebug, "pool \"" + shell_.options_.name + "\" has shut down");
@@ -134,27 +126,7 @@ void Supervisor::carry_out(const core::Effect& effect) {
                  [&](const core::Check& e) { check(e.worker); },
                  [&](const core::Kill& e) { kill(e.worker, e.reason); },
                  [&](const core::Forget& e) { forget(e.worker); },
-                 [&](const core::Moved& e) {
-                   const bool bad = e.reason == core::Reason::kCrash || e.reason == core::Reason::kTimeout ||
-                                    e.reason == core::Reason::kProtocol ||
-                                    e.reason == core::Reason::kUnhealthy ||
-                                    e.reason == core::Reason::kMemoryLimit;
-                   const bool news = bad && e.to == core::WorkerState::kDead;
-                   std::string text = "[" + shell_.options_.name + " " + std::to_string(e.worker.slot) + "." +
-                                      std::to_string(e.worker.generation) + "] " + to_string(e.from) + " → " +
-                                      to_string(e.to);
-                   if (e.reason != core::Reason::kNone) text += std::string(" (") + to_string(e.reason) + ")";
-                   const Ward* ward = find(e.worker);
-                   if (news && ward != nullptr && ward->record->exit)
-                     text += ": " + ward->record->exit->describe();
-                   shell_.tell(news ? LogLevel::kWarn : LogLevel::kDebug, std::move(text),
-                               {.kind = PoolEventKind::kWorkerMoved,
-                                .worker = PoolEvent::Worker{e.worker.slot, e.worker.generation},
-                                .from = to_string(e.from),
-                                .to = to_string(e.to),
-                                .took = e.took,
-                                .reason = e.reason == core::Reason::kNone ? "" : to_string(e.reason)});
-                 },
+                 [&](const core::Moved& e) { moved(e); },
                  [&](const core::Reloaded& e) { reloaded(e); },
                  [&](const core::Succeeded& e) { succeeded(e); },
                  [&](const core::Drained&) { drained_ = true; },
@@ -207,6 +179,7 @@ void Supervisor::launch(Ward& ward) {
     fail_start(ward, *environment_error_, true, false);
     return;
   }
+  if (shell_.options_.watch) watch_code(environment_->named_files(worker_key(ward.record->ref)), ward.began);
   launcher_->spawn(environment_->request(worker_key(ward.record->ref), ward.revision));
 }
 
@@ -233,8 +206,12 @@ void Supervisor::kill(core::WorkerRef ref, core::Reason reason) {
   if (ward != nullptr && !ward->exited) {
     const wire::Announcement* announced = ward->record->announcement.get();
     if (reason == core::Reason::kUnhealthy && ward->check) {
-      complain(*ward, "did not answer its check within health_timeout = " +
-                          base::format_duration(shell_.options_.health_timeout));
+      complain(*ward,
+               "did not answer its check within health_timeout = " +
+                   base::format_duration(shell_.options_.health_timeout),
+               false, kMissed);
+      unwatch_channel(*ward);  // its end is no second failure
+      ward->check.reset();
     }
     const bool hangs = reason == core::Reason::kTimeout || reason == core::Reason::kUnhealthy;
     if (hangs && announced != nullptr && announced->stack_signal != 0) {
@@ -348,7 +325,8 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
   advance(ward, Stage::kHandshake);
   const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),
                                                 .generation = record.ref.generation,
-                                                .max_frame = shell_.options_.max_frame});
+                                                .max_frame = shell_.options_.max_frame,
+                                                .files = shell_.options_.watch});
   const auto header = wire::frame_header(offer.size());
   // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.
   if (!record.channel->send_now(std::string(header.data(), header.size()) + offer) &&
@@ -398,35 +376,11 @@ bool Supervisor::watch_channel(Ward& ward) {
   return ward.watches_channel;
 }
 
+bool Supervisor::watch_code_fd() { return poller_.add(code_.fd(), tag(Source::kCode)); }
+
 void Supervisor::unwatch_channel(Ward& ward) {
   if (ward.watches_channel) poller_.remove(ward.record->channel->fd());
   ward.watches_channel = false;
-}
-
-// --- Logs ------------------------------------------------------------------------------------------
-
-void Supervisor::pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget) {
-  if (!pump) return;
-  const int fd = pump.fd();
-  const bool is_stderr = &pump == &ward.err;
-  const core::WorkerRef ref = ward.record->ref;
-  const auto on_line = [&](std::string_view line) {
-    if (is_stderr) ward.record->stderr_tail.add(line);
-    std::string text = "[" + shell_.options_.name + " " + std::to_string(ref.slot) + "." +
-                       std::to_string(ref.generation) + " pid " + std::to_string(ward.record->process.pid) +
-                       " " + stream + "] ";
-    text += line;
-    shell_.log(LogLevel::kInfo, std::move(text));
-  };
-  if (pump.pump(budget, on_line)) return;
-  poller_.remove(fd);
-  pump.close();
-}
-
-void Supervisor::drain_logs(Ward& ward) {
-  // What a dead worker left in its pipes is at most their size; a living one may go on for ever.
-  pump(ward, ward.out, "stdout", kLogBudget);
-  pump(ward, ward.err, "stderr", kLogBudget);
 }
 
 }  // namespace lair::pool

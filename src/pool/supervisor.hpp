@@ -13,6 +13,7 @@
 
 #include "core/effect.hpp"
 #include "os/poller.hpp"
+#include "pool/code_watch.hpp"
 #include "pool/environment.hpp"
 #include "pool/record.hpp"
 #include "pool/slow_calls.hpp"
@@ -33,8 +34,14 @@ inline core::WorkerRef worker_ref(worker::WorkerKey key) {
   return {.slot = key.slot, .generation = key.generation};
 }
 
+// How much of one worker's output is read before the others have their turn.
+inline constexpr std::size_t kLogBudget = 256u << 10;
+
 // Each line of `text`, indented, after a line of its own.
 std::string indented(const std::string& text);
+
+// A whole frame: a call of the supervisor's own.
+std::string without_arguments(const wire::CallHeader& header);
 
 class Supervisor {
  public:
@@ -45,7 +52,7 @@ class Supervisor {
   void run();
 
  private:
-  enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kUp };
+  enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kVerify, kUp };
   // The supervisor's side of one worker.
   struct Ward {
     RecordPtr record;
@@ -53,11 +60,15 @@ class Supervisor {
     Stage stage = Stage::kSpawn;
     Deadline start_deadline = Deadline::never();
     TimePoint stage_began = SteadyClock::now();
+    CodeWatch::FileTime began = CodeWatch::FileTime::clock::now();  // to compare with files
     StartTimes took;
     worker::LogPump out;
     worker::LogPump err;
+    wire::CallHeader verifying;             // at stage kVerify: the call that it must answer
     TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
+    TimePoint check_began{};                // and when it last was
+    bool degraded = false;                  // it has answered with an error
     bool exited = false;
     bool watches_channel = false;
     bool start_failed = false;
@@ -90,6 +101,7 @@ class Supervisor {
   void check(core::WorkerRef ref);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
+  void moved(const core::Moved& news);
   void reloaded(const core::Reloaded& news);
   void succeeded(const core::Succeeded& news);
 
@@ -100,6 +112,7 @@ class Supervisor {
   void on_channel(Ward& ward);
   void on_handshake_reply(Ward& ward, std::string_view payload);
   void on_started_up(Ward& ward, std::string_view payload);
+  void on_verified(Ward& ward, std::string_view payload);
   void on_process_end(Ward& ward);
   void on_check_reply(Ward& ward);
   void on_timers(TimePoint now);
@@ -108,6 +121,7 @@ class Supervisor {
   void report_slow_calls(TimePoint now);
   void report_slow_call(const SlowCalls::Slow& slow, TimePoint seen, const Stacks::Taken& taken);
   void report_alerts(TimePoint now);
+  void report_sheds(TimePoint now, bool all = false);
   void report_states();
   TimePoint memory_due() const;
   void look_at_memory(TimePoint now);
@@ -116,17 +130,30 @@ class Supervisor {
   void prepare_environment();
   void probe_ended(std::optional<Error> error, bool permanent = true);
   void advance(Ward& ward, Stage stage);
+  void verify(Ward& ward);
   void ready(Ward& ward);
   void fail_start(Ward& ward, Error error, bool permanent, bool has_process);
   Error start_error(const Ward& ward, std::string what) const;
 
   // --- Health --------------------------------------------------------------------------------------
-  void condemn(Ward& ward, core::Reason reason, std::string why);
+  // `check`: why its check has failed, if that is why. Such a complaint is told as an event, too.
+  static constexpr const char* kMissed = "missed";  // no answer
+  static constexpr const char* kWrong = "error";
+  void condemn(Ward& ward, core::Reason reason, std::string why, const char* check = nullptr);
   // What speaks against it, for health() and the log; nothing, if it is well. `answered`: it has said so itself.
-  void complain(Ward& ward, std::string why, bool answered = false);
+  void complain(Ward& ward, std::string why, bool answered = false, const char* check = nullptr);
+  // Said in the log, and told as an event: `reason` is why a check has failed, or `recovered`.
+  void tell_check(const Ward& ward, bool failed, const char* reason, std::string message);
   // Whether the poller tells of what it writes.
   bool watch_channel(Ward& ward);
   void unwatch_channel(Ward& ward);
+
+  // --- Code on disk --------------------------------------------------------------------------------
+  void watch_code(const std::vector<std::string>& files, CodeWatch::FileTime since);
+  void on_code_news();
+  void look_at_code(TimePoint now);
+  bool may_reload();
+  bool watch_code_fd();
 
   // --- Logs ----------------------------------------------------------------------------------------
   void pump(Ward& ward, worker::LogPump& pump, const char* stream, std::size_t budget);
@@ -134,6 +161,7 @@ class Supervisor {
 
   Ward* find(core::WorkerRef ref);
   static std::uint64_t key_of(core::WorkerRef ref);
+  std::string log_name(core::WorkerRef ref) const;  // "[text 0.1] ", before what the log says of it
   TimePoint next_wake();
 
   Shell& shell_;
@@ -148,11 +176,15 @@ class Supervisor {
   core::Revision environment_revision_ = 0;
   std::uint64_t probes_ = 0;
   std::vector<core::WorkerRef> waiting_for_environment_;
+  CodeWatch code_;
+  bool watches_code_ = false;                    // the poller tells of it
   TimePoint core_timer_ = TimePoint::max();      // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();      // likewise
   TimePoint calls_due_ = TimePoint::max();       // likewise
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise
   TimePoint alerts_due_ = TimePoint::max();      // likewise
+  TimePoint sheds_due_ = TimePoint::max();       // likewise
+  TimePoint code_due_ = TimePoint::max();        // likewise
   TimePoint looked_at_memory_{};
   bool breaker_alert_ = false;
   bool code_alert_ = false;

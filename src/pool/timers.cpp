@@ -17,14 +17,17 @@ TimePoint Supervisor::next_wake() {
     calls_due_ = shell_.next_call_due_;
     slow_calls_due_ = shell_.slow_calls_.next_look();
     alerts_due_ = shell_.alerts_.next_look();
+    sheds_due_ = shell_.shed_report_.next_look();
   }
   TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, slow_calls_due_,
-                             stacks_.next(), memory_due()});
+                             sheds_due_, stacks_.next(), memory_due()});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
   }
   if (probe_) next = std::min(next, probe_->deadline.when());
+  code_due_ = shell_.options_.watch ? code_.next(may_reload()) : TimePoint::max();
+  next = std::min(next, code_due_);
   return next;
 }
 
@@ -35,7 +38,9 @@ void Supervisor::on_timers(TimePoint now) {
   report_slow_calls(now);
   stacks_.on_time(now);
   report_alerts(now);
+  if (sheds_due_ <= now) report_sheds(now);
   look_at_memory(now);
+  if (code_due_ <= now) look_at_code(now);
   for (auto& [key, ward] : wards_) {
     if (ward->kill_at > now) continue;
     ward->kill_at = TimePoint::max();
@@ -49,11 +54,13 @@ void Supervisor::on_timers(TimePoint now) {
   }
   for (Ward* ward : late) {
     drain_logs(*ward);
-    const char* hint = ward->stage == Stage::kHandshake
-                           ? " Its program must answer the handshake (for Python: it may still be "
-                             "importing); raise start_timeout if "
-                             "it needs longer."
-                           : " Raise start_timeout if it needs longer.";
+    const std::string hint = ward->stage == Stage::kHandshake
+                                 ? " Its program must answer the handshake (for Python: it may still be "
+                                   "importing); raise start_timeout if "
+                                   "it needs longer."
+                             : ward->stage == Stage::kVerify ? " Its command \"" + shell_.options_.verify +
+                                                                   "\" (verify) has not answered."
+                                                             : " Raise start_timeout if it needs longer.";
     fail_start(*ward,
                start_error(*ward, "not ready within start_timeout = " +
                                       base::format_duration(shell_.options_.start_timeout) + "." + hint),

@@ -3,6 +3,7 @@
 #include <random>
 #include <thread>
 
+#include "base/duration.hpp"
 #include "pool/shell.hpp"
 
 namespace lair::pool {
@@ -69,6 +70,20 @@ static std::uint64_t seed_of(const Prepared& call) {
   return static_cast<std::uint64_t>(call.started.time_since_epoch().count()) ^ thread;
 }
 
+void Shell::tell_retry(std::string_view command, unsigned failures, const Retries& retries, Duration wait,
+                       const Error& error) {
+  std::string message = "command \"" + std::string(command) + "\": try " + std::to_string(failures + 1) +
+                        " of " + std::to_string(retries.most + 1) + " after " + base::format_duration(wait) +
+                        ", because of " + std::string(to_string(error.kind)) + ": " + error.message;
+  const std::string text = "[" + options_.name + "] " + message;
+  tell(base::LogLevel::kDebug, text,
+       {.kind = PoolEventKind::kRetry,
+        .took = wait,
+        .reason = std::string(to_string(error.kind)),
+        .message = std::move(message),
+        .command = std::string(command)});
+}
+
 Result<Json> Shell::try_again(const Prepared& call, Wanted& wanted, Retries retries, Duration patience,
                               Try failed) {
   std::mt19937_64 random(seed_of(call));
@@ -104,6 +119,10 @@ Result<Json> Shell::try_again(const Prepared& call, Wanted& wanted, Retries retr
         return error;
       }
       ++counters_.retries;
+    }
+    tell_retry(wanted.command, failures, retries, wait, error);
+    {
+      std::unique_lock lock(mutex_);
       stopped_changed_.wait_for(lock, wait, [this] { return stopped_; });
     }
     wanted.queue_deadline = Deadline::after(patience);

@@ -90,6 +90,16 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
 
 }  // namespace
 
+std::vector<std::string> files_of(const Json& said) {
+  std::vector<std::string> files;
+  const auto listed = said.is_object() ? said.find("files") : said.end();
+  if (listed == said.end() || !listed->is_array()) return files;
+  for (const Json& file : *listed) {
+    if (file.is_string()) files.push_back(file.get<std::string>());
+  }
+  return files;
+}
+
 bool Announcement::knows(std::string_view command) const {
   return protocol == Protocol::kOne || names.find(command) != names.end() || is_standard(command);
 }
@@ -120,7 +130,7 @@ std::string encode_offer(const Offer& offer) {
          {{"version", kProtocolVersion},
           {"generation", offer.generation},
           {"codecs", Json::array({"json"})},
-          {"features", Json::array()},
+          {"features", offer.files ? Json::array({"files"}) : Json::array()},
           {"max_frame", offer.max_frame}}}}},
   };
   return request.dump();
@@ -145,7 +155,8 @@ std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_v
                       .permanent = flag_of(*reply, "permanent"),
                       .type = text_of(*reply, "error_type"),
                       .message = reason.is_string() ? reason.get<std::string>() : reason.dump(),
-                      .traceback = text_of(*reply, "traceback")};
+                      .traceback = text_of(*reply, "traceback"),
+                      .files = files_of(*reply)};
   }
   const Json result = reply->value("result", Json());
   Announcement announcement;

@@ -50,6 +50,7 @@ struct StartError {
   std::string type;
   std::string message;
   std::string traceback;
+  std::vector<std::string> files = {};  // of its code, if the offer has asked for them
 };
 
 struct Malformed {
@@ -60,12 +61,16 @@ struct Offer {
   std::string worker_id;
   std::uint64_t generation = 0;
   std::size_t max_frame = kDefaultMaxFrame;
+  bool files = false;  // it is to say which files its code is in
 };
 
 std::string encode_offer(const Offer& offer);
 
 // Reads the reply to the offer.
 std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload);
+
+// The `files` of a READY, or of a start that failed; those that are none are left out.
+std::vector<std::string> files_of(const Json& said);
 
 // ISO 8601, UTC, microseconds: the timestamp of protocol 1.
 std::string timestamp();

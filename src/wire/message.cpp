@@ -171,7 +171,9 @@ std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t g
   const auto message = decode_json(payload, problem);
   if (!message) return Malformed{"not JSON (" + problem + "): " + printable(payload)};
   if (auto malformed = check_envelope(*message, 0, generation, payload)) return *std::move(malformed);
-  if (is_kind(*message, Kind::kReady)) return StartedUp{};
+  if (is_kind(*message, Kind::kReady)) {
+    return StartedUp{.files = message->size() > 3 ? files_of((*message)[3]) : std::vector<std::string>()};
+  }
   if (!is_kind(*message, Kind::kError) || message->size() < 4 || !(*message)[3].is_object()) {
     return Malformed{"neither READY nor an ERROR: " + printable(payload)};
   }
@@ -181,7 +183,8 @@ std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t g
                     .permanent = body.value("permanent", Json(false)) == Json(true),
                     .type = text_at(body, "type"),
                     .message = text_at(body, "message"),
-                    .traceback = text_at(body, "traceback")};
+                    .traceback = text_at(body, "traceback"),
+                    .files = files_of(body)};
 }
 
 }  // namespace lair::wire

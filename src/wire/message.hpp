@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "wire/handshake.hpp"
 
@@ -58,7 +59,9 @@ using Reply = std::variant<Value, Raised, Malformed>;
 Reply decode_reply(const CallHeader& header, std::string_view payload);
 
 // What a starting protocol 2 worker says after its handshake.
-struct StartedUp {};
+struct StartedUp {
+  std::vector<std::string> files;  // of its code, if the offer has asked for them
+};
 std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation,
                                                                  std::string_view payload);
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "os/descendants.hpp"
 #include "os/installed.hpp"
 #include "os/message_socket.hpp"
 #include "os/pidfd.hpp"
@@ -97,6 +98,7 @@ Result<void> KeeperLauncher::start_keeper() {
                                           .fd_3 = pair.theirs.get(),
                                           .fd_4 = self.get()});
   if (started.error != 0) return unavailable("cannot start " + keeper_ + ": " + std::strerror(started.error));
+  keeper_pid_ = started.pid;
   keeper_pidfd_ = os::open_pidfd(started.pid);
   if (!keeper_pidfd_) {
     const std::string why = std::strerror(errno);
@@ -119,8 +121,16 @@ KeeperLauncher::~KeeperLauncher() {
   os::end_conversation(control_.get());  // the keeper ends everything and goes
   control_.reset();
   const os::Ready gone = os::wait_for_io({.exit_fd = keeper_pidfd_.get()}, Deadline::after(kSweepPatience));
-  if (gone.timed_out) (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);
+  if (gone.timed_out) end_keeper();
   (void)os::reap_pidfd(keeper_pidfd_.get());
+}
+
+// One that does not do its duty any more. Its workers would die with it, but not what has detached itself from them.
+void KeeperLauncher::end_keeper() {
+  const bool ended =
+      os::wait_for_io({.exit_fd = keeper_pidfd_.get()}, Deadline::at(SteadyClock::now())).exited;
+  if (!ended) os::kill_descendants(keeper_pid_);
+  (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);
 }
 
 // --- Orders ----------------------------------------------------------------------------------------
@@ -294,7 +304,7 @@ void KeeperLauncher::keeper_lost(const std::string& why) {
   if (!control_) return;
   poller_.remove(control_.get());
   control_.reset();
-  (void)os::signal_pidfd(keeper_pidfd_.get(), SIGKILL);  // it may only have lost its tongue
+  end_keeper();  // it may only have lost its tongue
   (void)os::reap_pidfd(keeper_pidfd_.get());
   keeper_pidfd_.reset();
   for (auto& [key, pending] : std::exchange(pending_, {})) fail(key, "keeper", ECHILD, why, false);

@@ -53,12 +53,14 @@ class KeeperLauncher final : public Launcher {
   void on_spawned(WorkerKey key, int pid, os::Fd pidfd);
   void on_failed(WorkerKey key, const keeper::Report& report);
   void keeper_lost(const std::string& why);
+  void end_keeper();
 
   const std::string keeper_;
   const Options options_;
   os::Poller poller_;
   os::EventFd have_events_;  // events that came without the keeper's doing
   os::Fd control_;
+  int keeper_pid_ = 0;
   os::Fd keeper_pidfd_;
   TimePoint keeper_started_{};
   std::map<WorkerKey, Pending> pending_;

@@ -55,6 +55,7 @@ def test_all_is_well(doctor):
     assert (start["module"], start["stand_in"]) == (str(TEXTSTATS), False)
     stages = [start[stage] for stage in ("environment", "spawn", "handshake", "warm_up")]
     assert all(seconds > 0 for seconds in stages)
+    assert start["verify"] == 0
     assert sum(stages) == pytest.approx(start["seconds"])
     assert found["no orphans"]["facts"]["holds"] is True
     assert found["keeper killed"]["facts"]["holds"] == "workers"

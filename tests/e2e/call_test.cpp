@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <thread>
+#include <vector>
 
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
@@ -34,6 +35,22 @@ TEST_F(Call, TakesPositionsAndKeywordsAndReturnsTypes) {
   EXPECT_EQ(point.x * 10 + point.y, 34);
   EXPECT_EQ(pool.call("echo", nullptr), Json());
   pool.call<void>("echo", 1);
+}
+
+TEST_F(Call, AThreadGetsTheWorkerBackThatItHadLast) {
+  Pool pool(options_for("plain", 3));
+  pool.wait_ready();
+  std::vector<Lease> leases;
+  for (int i = 0; i < 3; ++i) leases.push_back(pool.checkout());
+  const std::uint32_t last = leases.back().worker().slot;
+  for (auto lease = leases.rbegin(); lease != leases.rend(); ++lease)
+    lease->release();  // it rests longest of all
+  EXPECT_EQ(pool.checkout().worker().slot, last);
+  std::thread([&] {
+    const Lease held = pool.checkout();
+    EXPECT_NE(pool.checkout().worker().slot, last) << "busy: any other will do";
+    EXPECT_EQ(held.worker().slot, last) << "a thread without a past gets the one that was used last";
+  }).join();
 }
 
 TEST_F(Call, CarriesExactIntegersAndLargeValues) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <atomic>
+
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
 
@@ -152,6 +154,10 @@ TEST_F(Health, AStoppedIdleWorkerIsReplacedAndItsReasonIsLogged) {
   options.health_interval = 50ms;
   options.health_timeout = 200ms;
   const test::Lines lines(options);
+  std::atomic<int> missed = 0;
+  options.on_event = [&](const PoolEvent& event) {
+    if (event.kind == PoolEventKind::kHealth && event.reason == "missed" && event.worker->slot == 0) ++missed;
+  };
   Pool pool(std::move(options));
   pool.wait_ready();
   ASSERT_EQ(::kill(pool.stats().workers[0].pid, SIGSTOP), 0);
@@ -160,6 +166,7 @@ TEST_F(Health, AStoppedIdleWorkerIsReplacedAndItsReasonIsLogged) {
   pool.shutdown();
   EXPECT_TRUE(lines.contain("did not answer its check within health_timeout = 200 ms")) << lines.text();
   EXPECT_TRUE(lines.contain("(unhealthy)")) << lines.text();
+  EXPECT_GE(missed, 1);
 }
 
 TEST_F(Health, AWorkerThatBabblesWhileItIsIdleIsFoundByItsCheck) {

@@ -4,13 +4,12 @@
 #include <signal.h>
 
 #include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <mutex>
 #include <set>
 #include <thread>
 
 #include "support/pools.hpp"
+#include "support/service_module.hpp"
 
 namespace lair::test {
 namespace {
@@ -18,27 +17,11 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// A module on disk that tests write anew, and a caller that calls it all the time.
 class Operations : public LeakChecked {
  protected:
-  void SetUp() override {
-    LeakChecked::SetUp();
-    folder = std::filesystem::temp_directory_path() / ("lair-operations-" + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder);
-    write("def version():\n    return 1\n");
-  }
   void TearDown() override {
     pool.reset();
-    std::filesystem::remove_all(folder);
     LeakChecked::TearDown();
-  }
-  void write(const std::string& text) { std::ofstream(folder / "service.py") << text; }
-  PoolOptions service(std::size_t size) const {
-    WorkerSpec worker = python("service");
-    worker.python_path = {folder.string()};
-    // Two versions of one size within one second would look the same to the cache.
-    worker.env["PYTHONDONTWRITEBYTECODE"] = "1";
-    return options_for(std::move(worker), size);
   }
   void start(PoolOptions options) {
     pool.emplace(std::move(options));
@@ -51,33 +34,19 @@ class Operations : public LeakChecked {
     }
     return found;
   }
-  // Does `change` while two threads call; every call must succeed.
   template <class Change>
   void under_load(Change change) {
-    std::atomic<bool> done = false;
-    std::vector<std::thread> callers;
-    for (int t = 0; t < 2; ++t) {
-      callers.emplace_back([&] {
-        while (!done) {
-          const auto version = pool->try_call<int>("version");
-          EXPECT_TRUE(version) << version.error().report();
-          if (!version) return;
-        }
-      });
-    }
-    change();
-    done = true;
-    for (std::thread& caller : callers) caller.join();
+    call_all_the_time(*pool, 2, std::move(change));
   }
 
-  std::filesystem::path folder;
+  const ServiceModule service;
   std::optional<Pool> pool;
 };
 
 TEST_F(Operations, AReloadBringsTheNewCodeAndNoCallFails) {
-  start(service(3));
+  start(service.options(3));
   const std::set<int> before = pids();
-  write("def version():\n    return 2\n");
+  service.write(ServiceModule::version(2));
   under_load([&] { pool->reload(); });
   for (int i = 0; i < 20; ++i) EXPECT_EQ(pool->call<int>("version"), 2);
   const PoolStats stats = pool->stats();
@@ -90,7 +59,7 @@ TEST_F(Operations, AReloadBringsTheNewCodeAndNoCallFails) {
 }
 
 TEST_F(Operations, CodeThatFailsIsAnAlertUntilItIsMended) {
-  auto options = service(1);
+  auto options = service.options(1);
   std::mutex mutex;
   std::vector<std::string> told;
   options.on_event = [&](const PoolEvent& event) {
@@ -106,11 +75,11 @@ TEST_F(Operations, CodeThatFailsIsAnAlertUntilItIsMended) {
     });
   };
   start(std::move(options));
-  write("import a_module_that_nobody_has\n");
+  service.write("import a_module_that_nobody_has\n");
   EXPECT_FALSE(pool->try_reload());
   EXPECT_TRUE(pool->stats().code_fails);
   EXPECT_TRUE(has_told({"reload begun", "reload failed", "alert_raised code_fails"}));
-  write("def version():\n    return 2\n");
+  service.write(ServiceModule::version(2));
   pool->reload();
   EXPECT_FALSE(pool->stats().code_fails);
   EXPECT_TRUE(has_told({"reload begun", "reload failed", "alert_raised code_fails", "reload begun",
@@ -118,9 +87,26 @@ TEST_F(Operations, CodeThatFailsIsAnAlertUntilItIsMended) {
   pool.reset();
 }
 
+TEST_F(Operations, AReloadToCodeThatImportsButDoesNotWorkIsGivenUp) {
+  auto options = service.options(2);
+  options.verify = "version";
+  start(std::move(options));
+  service.write("def version():\n    raise RuntimeError('no database')\n");
+  under_load([&] {
+    const auto outcome = pool->try_reload();
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().stage, "verify");
+    EXPECT_THAT(outcome.error().message, HasSubstr("RuntimeError: no database"));
+    ASSERT_TRUE(outcome.error().python);
+    EXPECT_THAT(outcome.error().python->traceback, HasSubstr("service.py"));
+  });
+  EXPECT_EQ(pool->stats().ready(), 2u);
+  EXPECT_EQ(pool->call<int>("version"), 1);
+}
+
 TEST_F(Operations, AReloadToBrokenCodeIsGivenUpAndTheOldCodeServes) {
-  start(service(3));
-  write("import a_module_that_nobody_has\n");
+  start(service.options(3));
+  service.write("import a_module_that_nobody_has\n");
   under_load([&] {
     const auto outcome = pool->try_reload();
     ASSERT_FALSE(outcome);
@@ -140,15 +126,15 @@ TEST_F(Operations, AReloadToBrokenCodeIsGivenUpAndTheOldCodeServes) {
 }
 
 TEST_F(Operations, AWorkerThatDiesMeanwhileCostsNoOtherCall) {
-  start(service(3));
+  start(service.options(3));
   for (int i = 0; i < 6; ++i) EXPECT_EQ(pool->call<int>("version"), 1);
-  write("import a_module_that_nobody_has\n");
+  service.write("import a_module_that_nobody_has\n");
   EXPECT_FALSE(pool->try_reload());
   const WorkerStats victim = pool->stats().workers.at(1);
   ASSERT_EQ(::kill(victim.pid, SIGKILL), 0);
   ASSERT_TRUE(eventually([&] { return pool->stats().count(SlotState::kFailed) == 1; }, 20s));
   for (int i = 0; i < 50; ++i) EXPECT_EQ(pool->call<int>("version"), 1);
-  write("def version():\n    return 3\n");
+  service.write(ServiceModule::version(3));
   under_load([&] { pool->reload(); });
   EXPECT_EQ(pool->stats().ready(), 3u);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(pool->call<int>("version"), 3);
@@ -156,28 +142,28 @@ TEST_F(Operations, AWorkerThatDiesMeanwhileCostsNoOtherCall) {
 }
 
 TEST_F(Operations, AReloadReplacesTheWarmParentToo) {
-  auto options = service(2);
+  auto options = service.options(2);
   options.worker.start = "fork";
   options.worker.preload = {"service"};
   start(std::move(options));
   EXPECT_EQ(pool->call<int>("version"), 1);
-  write("def version():\n    return 2\n");
+  service.write(ServiceModule::version(2));
   under_load([&] { pool->reload(); });
   for (int i = 0; i < 20; ++i) EXPECT_EQ(pool->call<int>("version"), 2);
 }
 
 TEST_F(Operations, AReloadBringsAPoolBackThatCouldNotStart) {
-  write("import a_module_that_nobody_has\n");
-  pool.emplace(service(2));
+  service.write("import a_module_that_nobody_has\n");
+  pool.emplace(service.options(2));
   EXPECT_FALSE(pool->try_wait_ready());
-  write("def version():\n    return 2\n");
+  service.write(ServiceModule::version(2));
   pool->reload();
   EXPECT_EQ(pool->call<int>("version"), 2);
   EXPECT_EQ(pool->stats().ready(), 2u);
 }
 
 TEST_F(Operations, AReloadWaitsForALeaseAndSaysWhichWorkerIsBusy) {
-  start(service(1));
+  start(service.options(1));
   auto lease = pool->checkout();
   const auto outcome = pool->try_reload(2s);
   ASSERT_FALSE(outcome);
@@ -190,7 +176,7 @@ TEST_F(Operations, AReloadWaitsForALeaseAndSaysWhichWorkerIsBusy) {
 }
 
 TEST_F(Operations, OneWorkerIsReplacedOnDemand) {
-  start(service(2));
+  start(service.options(2));
   const WorkerStats before = pool->stats().workers.at(1);
   under_load([&] { pool->recycle(1); });
   const WorkerStats after = pool->stats().workers.at(1);
@@ -203,7 +189,7 @@ TEST_F(Operations, OneWorkerIsReplacedOnDemand) {
 }
 
 TEST_F(Operations, APoolGrowsAndShrinks) {
-  start(service(2));
+  start(service.options(2));
   under_load([&] {
     pool->resize(4);
     EXPECT_EQ(pool->stats().ready(), 4u);
@@ -220,7 +206,7 @@ TEST_F(Operations, APoolGrowsAndShrinks) {
 }
 
 TEST_F(Operations, APausedPoolHoldsCallersBack) {
-  start(service(1));
+  start(service.options(1));
   pool->pause();
   EXPECT_FALSE(pool->health().serving);
   std::atomic<bool> answered = false;
@@ -237,7 +223,7 @@ TEST_F(Operations, APausedPoolHoldsCallersBack) {
 }
 
 TEST_F(Operations, ADrainReturnsWhenNothingIsUnderWay) {
-  start(service(2));
+  start(service.options(2));
   auto lease = pool->checkout();
   EXPECT_EQ(pool->try_drain(100ms).error().kind, ErrorKind::kDeadlineExceeded);
   const auto refused = pool->try_call<int>("version");
@@ -253,7 +239,7 @@ TEST_F(Operations, ADrainReturnsWhenNothingIsUnderWay) {
 }
 
 TEST_F(Operations, WorkersAreReplacedAfterTheirCalls) {
-  auto options = service(2);
+  auto options = service.options(2);
   options.max_calls = 20;
   start(std::move(options));
   EXPECT_TRUE(eventually(
@@ -265,7 +251,7 @@ TEST_F(Operations, WorkersAreReplacedAfterTheirCalls) {
 }
 
 TEST_F(Operations, ALazyPoolGivesUnusedWorkersUp) {
-  auto options = service(2);
+  auto options = service.options(2);
   options.lazy = true;
   options.idle_ttl = 50ms;
   pool.emplace(std::move(options));
@@ -286,7 +272,7 @@ TEST_F(Operations, AWorkerThatHasGrownIsReplacedWhenItIsFree) {
 }
 
 TEST_F(Operations, SettingsThatContradictEachOtherAreRefused) {
-  auto options = service(1);
+  auto options = service.options(1);
   options.idle_ttl = 1s;
   EXPECT_THAT(Pool::create(options).error().message, HasSubstr("'idle_ttl': is for lazy pools"));
   options.idle_ttl = kForever;

@@ -53,6 +53,43 @@ TEST_F(Start, AProgramOfProtocol1HasNoWarmUp) {
   EXPECT_EQ(took.warm_up, Duration::zero());
 }
 
+PoolOptions verified(const std::string& how, std::size_t size = 2) {
+  PoolOptions options = options_for("verified", size);
+  options.verify = "smoke";
+  options.worker.env["VERIFY"] = how;
+  return options;
+}
+
+TEST_F(Start, AWorkerAnswersItsSmokeCallBeforeItServes) {
+  for (const char* how : {"spawn", "fork"}) {
+    PoolOptions options = verified("well");
+    options.worker.start = how;
+    Pool pool(std::move(options));
+    pool.wait_ready();
+    EXPECT_EQ(pool.call<int>("smoked"), 1);
+    const PoolStats stats = pool.stats();
+    EXPECT_EQ(stats.admitted, 1u);
+    ASSERT_EQ(stats.commands.size(), 1u);
+    EXPECT_EQ(stats.commands[0].name, "smoked");
+    for (const WorkerStats& worker : stats.workers) EXPECT_GT(worker.start.verify, Duration::zero());
+  }
+}
+
+TEST_F(Start, AForeignProgramIsVerifiedToo) {
+  PoolOptions options = options_for(script_worker("original.py"), 1);
+  options.verify = "pid";
+  {
+    Pool pool(options);
+    pool.wait_ready();
+    EXPECT_GT(pool.stats().workers.at(0).start.verify, Duration::zero());
+  }
+  options.verify = "fail";
+  const auto ready = Pool(options).try_wait_ready();
+  ASSERT_FALSE(ready);
+  EXPECT_EQ(ready.error().stage, "verify");
+  EXPECT_NE(ready.error().message.find("Program execution failed: no"), std::string::npos);
+}
+
 TEST_F(Start, WaitReadyCountsAndTimesOut) {
   PoolOptions options = options_for("slow_start", 2);
   options.worker.env["SLOW_START"] = "60";
@@ -162,10 +199,14 @@ WorkerSpec with(WorkerSpec spec, const std::function<void(WorkerSpec&)>& change)
   change(spec);
   return spec;
 }
+WorkerSpec smoking(const std::string& how) {
+  return with(python_worker("verified"), [&](WorkerSpec& spec) { spec.env["VERIFY"] = how; });
+}
 class BadStarts : public test::LeakChecked, public ::testing::WithParamInterface<BadStart> {};
 
 TEST_P(BadStarts, NameTheStageAndTheReasonAndFailFast) {
   PoolOptions options = options_for(GetParam().worker, 2);
+  if (GetParam().worker.module == "verified") options.verify = "smoke";
   options.start_timeout = 2s;
   Pool pool(std::move(options));
   const auto ready = pool.try_wait_ready();
@@ -188,6 +229,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadStart{"ImportError", python_worker("broken_import"), "environment",
                  "a_module_that_nobody_has_installed"},
         BadStart{"OnStartRaises", python_worker("broken_start"), "warm_up", "the model file is missing"},
+        BadStart{"SmokeCallRaises", smoking("raise"), "verify", "ValueError: no weights"},
+        BadStart{"SmokeCallHangs", smoking("hang"), "verify", "\"smoke\" (verify) has not answered"},
+        BadStart{"SmokeCallDies", smoking("die"), "verify", "exited with status 3"},
         BadStart{"MissingInterpreter",
                  with(python_worker("plain"), [](auto& s) { s.interpreter = "/nonexistent/python3"; }),
                  "environment", "/nonexistent/python3"},

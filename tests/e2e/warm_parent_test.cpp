@@ -257,8 +257,9 @@ TEST_F(WarmParent, TheKeeperTakesAllWithItAndAllComeBack) {
   ASSERT_EQ(family.size(), 4u);
   ASSERT_EQ(::kill(keeper, SIGKILL), 0);
   EXPECT_EQ(test::survivors(family), "");
-  EXPECT_TRUE(eventually([&] { return pool.stats().count(SlotState::kIdle) == 2; }, 60s));
-  EXPECT_EQ(importers().size(), 2u);
+  // The pool may still take those for idle that have just died.
+  EXPECT_TRUE(
+      eventually([&] { return importers().size() == 2 && pool.stats().count(SlotState::kIdle) == 2; }, 60s));
 }
 
 TEST_F(WarmParent, AKilledHostLeavesNothing) {

@@ -55,6 +55,7 @@ PoolOptions options_of(Kind kind, Demand demand) {
   if (kind == Kind::kPipe) worker.stdio = "pipe";
   PoolOptions options = options_for(std::move(worker), 2);
   options.max_starting = 2;
+  options.watch = python;
   options.start_timeout = kPatience;
   options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : kPatience;
   options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * kPatience;

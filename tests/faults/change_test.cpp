@@ -1,14 +1,17 @@
 // Rows about a pool that is changed, overloaded or stuck while it is called.
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <mutex>
 #include <thread>
 
+#include "base/duration.hpp"
 #include "faults/row.hpp"
+#include "support/service_module.hpp"
 
 namespace lair::test {
 namespace {
@@ -19,67 +22,73 @@ TimePoint now() { return SteadyClock::now(); }
 
 class Changes : public FaultRow {
  protected:
-  void SetUp() override {
-    FaultRow::SetUp();
-    folder = std::filesystem::temp_directory_path() / ("lair-changes-" + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder);
-    write("def version():\n    return 1\n");
-  }
-  void TearDown() override {
-    std::filesystem::remove_all(folder);
-    FaultRow::TearDown();
-  }
-  void write(const std::string& text) { std::ofstream(folder / "service.py") << text; }
-  PoolOptions service(std::size_t size) const {
-    WorkerSpec worker = python("service");
-    worker.python_path = {folder.string()};
-    worker.env["PYTHONDONTWRITEBYTECODE"] = "1";
-    return options_for(std::move(worker), size);
-  }
-  // Four callers all the time; every call must succeed. Returns how many there were.
-  template <class Change>
-  static std::size_t under_load(Pool& pool, Change change) {
-    std::atomic<bool> done = false;
-    std::atomic<std::size_t> calls = 0;
-    std::vector<std::thread> callers;
-    for (int t = 0; t < 4; ++t) {
-      callers.emplace_back([&] {
-        while (!done) {
-          const auto version = pool.try_call<int>("version");
-          EXPECT_TRUE(version) << version.error().report();
-          if (!version) return;
-          ++calls;
-        }
-      });
-    }
-    change();
-    done = true;
-    for (std::thread& caller : callers) caller.join();
-    return calls;
-  }
-
-  std::filesystem::path folder;
+  const ServiceModule service;
 };
 
+Duration p99(std::vector<std::vector<Duration>>& by_thread) {
+  std::vector<Duration> all;
+  for (const auto& each : by_thread) all.insert(all.end(), each.begin(), each.end());
+  EXPECT_FALSE(all.empty());
+  if (all.empty()) return {};
+  std::sort(all.begin(), all.end());
+  return all[all.size() * 99 / 100];
+}
+
+// In turn: the pool is reloaded, or as many interpreters start beside it, one after the other too. What a reload costs its
+// callers is what it adds to that.
 TEST_F(Changes, R32_APoolIsReloadedUnderLoad) {
-  Pool pool(service(4));
+  constexpr int kSize = 4;
+  Pool pool(service.options(kSize));
+  const ServiceModule other;
+  Pool beside(other.options(1));
   pool.wait_ready();
+  beside.wait_ready();
   const int reloads = rounds(kSanitized ? 2 : 5, 100);
-  const std::size_t calls = under_load(pool, [&] {
-    for (int i = 2; i < 2 + reloads; ++i) {
-      write("def version():\n    return " + std::to_string(i) + "\n");
-      pool.reload();
-      EXPECT_EQ(pool.stats().ready(), 4u);
-    }
-  });
+  enum Phase { kNeither, kReload, kBeside, kPhases };
+  std::atomic<Phase> phase = kNeither;
+  using Times = std::vector<std::vector<Duration>>;
+  std::array<Times, kPhases> times;
+  times.fill(Times(kSize));
+  std::array<Phase, kSize> at_begin{};  // of each thread's last call
+  const auto reload = [&](int version) {
+    service.write(ServiceModule::version(version));
+    phase = kReload;
+    pool.reload();
+    phase = kNeither;
+    EXPECT_EQ(pool.stats().ready(), 4u);
+  };
+  const auto start_beside = [&] {
+    phase = kBeside;
+    for (int i = 0; i < kSize; ++i) beside.recycle(0);
+    phase = kNeither;
+  };
+  const std::size_t calls = call_all_the_time(
+      pool, kSize,
+      [&] {
+        for (int i = 2; i < 2 + reloads; ++i) {
+          if (i % 2 == 0) reload(i);
+          start_beside();
+          if (i % 2 != 0) reload(i);
+        }
+      },
+      [&](int thread, TimePoint began, TimePoint ended) {
+        const auto t = static_cast<std::size_t>(thread);
+        const Phase now_in = phase;  // that of calls from begin to end in one of them
+        if (now_in == at_begin[t]) times[now_in][t].push_back(ended - began);
+        at_begin[t] = now_in;
+      });
   EXPECT_EQ(pool.call<int>("version"), reloads + 1);
+  EXPECT_EQ(beside.stats().exits.at("recycled"), static_cast<unsigned>(kSize * reloads));
+  const Duration beside_p99 = p99(times[kBeside]);
+  took("a call while the pool is reloaded (p99)", p99(times[kReload]), beside_p99 * 3 / 2);
+  fact("the same while as many interpreters start beside it (p99)", base::format_duration(beside_p99));
   fact("reloads", std::to_string(reloads));
   fact("calls meanwhile", std::to_string(calls));
   expect_whole(pool);
 }
 
 TEST_F(Changes, R33_TheNewCodeIsBroken) {
-  Pool pool(service(4));
+  Pool pool(service.options(4));
   pool.wait_ready();
   // So that the one which dies later has proved its worth.
   std::vector<Lease> all;
@@ -87,15 +96,15 @@ TEST_F(Changes, R33_TheNewCodeIsBroken) {
   all.clear();
   for (const char* broken :
        {"import a_module_that_nobody_has\n", "def version(:\n", "raise RuntimeError('no')\n"}) {
-    write(broken);
-    under_load(pool, [&] {
+    service.write(broken);
+    call_all_the_time(pool, 4, [&] {
       EXPECT_FALSE(pool.try_reload());
       EXPECT_EQ(pool.stats().ready(), 4u) << "the old code serves";
     });
     EXPECT_EQ(pool.call<int>("version"), 1);
   }
   // And a worker crashes meanwhile: what replaces it cannot start, and the others serve.
-  under_load(pool, [&] {
+  call_all_the_time(pool, 4, [&] {
     // Between calls: one that it has would be lost with it.
     auto lease = pool.checkout();
     const int pid = lease.worker().pid;
@@ -103,8 +112,8 @@ TEST_F(Changes, R33_TheNewCodeIsBroken) {
     lease.release();
     EXPECT_TRUE(eventually([&] { return pool.stats().ready() == 3; }, 20s));
   });
-  write("def version():\n    return 2\n");
-  under_load(pool, [&] { pool.reload(); });
+  service.write(ServiceModule::version(2));
+  call_all_the_time(pool, 4, [&] { pool.reload(); });
   EXPECT_EQ(pool.call<int>("version"), 2);
   expect_whole(pool);
 }
@@ -160,7 +169,12 @@ TEST_F(Changes, R27_AllWorkersHang) {
 }
 
 TEST_F(Changes, R26_TenTimesMoreCallsThanItCanServe) {
-  Pool pool(options_for("hungry", 4));
+  std::atomic<std::uint64_t> told = 0;
+  auto options = options_for("hungry", 4);
+  options.on_event = [&](const PoolEvent& event) {
+    if (event.kind == PoolEventKind::kShed) told += event.count;
+  };
+  Pool pool(std::move(options));
   pool.wait_ready();
   const Duration length = rounds(3, 60) * 1s;
   std::atomic<std::uint64_t> served = 0;
@@ -201,6 +215,8 @@ TEST_F(Changes, R26_TenTimesMoreCallsThanItCanServe) {
   EXPECT_TRUE(pool.try_call("nap", 0.0));
   took("served again when it is over", now() - over, 2s);
   expect_whole(pool);
+  pool.shutdown();
+  EXPECT_TRUE(eventually([&] { return told == refusals.size(); })) << told << " of " << refusals.size();
 }
 
 }  // namespace

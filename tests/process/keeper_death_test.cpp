@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -178,6 +179,22 @@ TEST_F(KeeperDeath, AnOrderlyEndTakesEverythingAlong) {
   }
   EXPECT_EQ(test::start_time_of(keeper_pid), "");
   EXPECT_EQ(::waitpid(keeper_pid, nullptr, WNOHANG), -1);  // reaped
+}
+
+TEST_F(KeeperDeath, AKeeperThatDoesNotMoveIsEndedWithEverythingThatHangsOnIt) {
+  std::set<int> family_members;
+  std::map<int, std::string> started;
+  {
+    KeeperDriver keeper;
+    const Spawned spawned = keeper.spawn(keeper.request({family(), "5"}));
+    ASSERT_EQ(read_line(spawned.pipes.stdout_log.get()), "ready");
+    const int keeper_pid = keeper_of(spawned);
+    family_members = test::descendants(keeper_pid);
+    ASSERT_EQ(family_members.size(), 6u);
+    for (const int pid : family_members) started[pid] = test::start_time_of(pid);
+    ASSERT_EQ(::kill(keeper_pid, SIGSTOP), 0);
+  }
+  for (const int pid : family_members) EXPECT_NE(test::start_time_of(pid), started[pid]) << pid;
 }
 
 // --- Which program is the keeper -------------------------------------------------------------------------------------

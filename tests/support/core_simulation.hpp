@@ -89,6 +89,8 @@ class Simulation : private SimulatedWorld {
     if (flavour_.pins && chance(25)) {
       const auto slot = static_cast<std::uint32_t>(between(0, core_.slots() - 1));
       caller.asked.who = Eligibility::just({slot, core_.slot(slot).generation});
+    } else if (chance(30)) {
+      caller.asked.who.rather = static_cast<std::uint32_t>(between(0, core_.slots()));
     }
     if (chance(10)) caller.asked.since = now_ - soon(30);
     caller.since = caller.asked.since.value_or(now_);

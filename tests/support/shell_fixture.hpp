@@ -51,6 +51,7 @@ class ShellTestOn : public Base {
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
     BreakerOptions breaker = {};
+    std::string verify = {};
   };
   void TearDown() override {
     shell.reset();
@@ -73,6 +74,7 @@ class ShellTestOn : public Base {
     options.start_timeout = settings.start_timeout;
     options.terminate_grace = settings.terminate_grace;
     options.breaker = settings.breaker;
+    options.verify = settings.verify;
     options.shutdown_grace = 0ms;
     options.log_level = "off";
     shell = std::make_unique<pool::Shell>(base::resolve(options, 4), world->launcher());

@@ -155,6 +155,7 @@ const Refusal kRefusals[] = {
     {"breaker_crashes", "between 1 and 1000", [](auto& o) { o.breaker.crashes = 0; }},
     {"breaker_crash_window", "more than 0", [](auto& o) { o.breaker.crash_window = -1s; }},
     {"retries", "between 0 and 100", [](auto& o) { o.retries = 101; }},
+    {"verify", "would end the worker", [](auto& o) { o.verify = "shutdown"; }},
     {"shutdown_grace", "hung call", [](auto& o) { o.shutdown_grace = kForever; }},
     {"shutdown_grace", "negative", [](auto& o) { o.shutdown_grace = -1s; }},
     {"terminate_grace", "hung worker", [](auto& o) { o.terminate_grace = kForever; }},
@@ -227,8 +228,9 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   std::set<std::string_view> untested(base::option_names().begin(), base::option_names().end());
   for (const Refusal& refusal : kRefusals) untested.erase(refusal.setting);
   // Any value of these is sensible.
-  EXPECT_EQ(untested, (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "max_calls",
-                                                  "memory_limit", "breaker_enabled", "logger", "on_event"}));
+  EXPECT_EQ(untested,
+            (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "max_calls", "memory_limit",
+                                        "watch", "breaker_enabled", "logger", "on_event"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------

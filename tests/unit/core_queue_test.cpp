@@ -321,6 +321,18 @@ TEST(WaitQueue, APinnedWaiterIsRefusedWhenItsWorkerExitsUnasked) {
   EXPECT_FALSE(driver.grant_of(3)) << "a generation that has not come yet is no worker";
 }
 
+TEST(WaitQueue, OneThatWouldRatherHaveAWorkerGetsItIfItIsIdle) {
+  CoreDriver driver = ready_pool({.size = 3});
+  for (const std::uint32_t slot : {1u, 0u, 2u}) {
+    EXPECT_EQ(driver.checkout(slot + 1, {.who = {.rather = slot}})->worker.slot, slot);
+  }
+  driver.checkin(1);
+  EXPECT_EQ(driver.checkout(4, {.who = {.rather = 1}})->worker.slot, 0u)
+      << "it is busy, and any other will do";
+  driver.checkin(2);
+  EXPECT_TRUE(driver.checkout(5, {.who = {.rather = 77}})) << "there is no such slot (any more)";
+}
+
 TEST(WaitQueue, APinnedWaiterStartsNoWorkers) {
   CoreDriver lazy({.size = 2, .lazy = true});
   lazy.checkout(1);

@@ -129,6 +129,84 @@ TEST_F(ShellTest, AFailingOnStartIsOfStageWarmUp) {
   expect_stage(shell->wait_ready({}, 10s), "warm_up", "OSError: no model");
 }
 
+TEST_F(ShellTest, AWorkerIsVerifiedBeforeItServes) {
+  for (const bool two : {true, false}) {
+    const Handler handler = [](FakeWorker& worker, const std::string& command,
+                               const Json& arguments) -> std::optional<Json> {
+      if (command == "smoke" && !worker.await("checked")) return std::nullopt;
+      return Json{{"command", command}, {"arguments", arguments}};
+    };
+    world = std::make_unique<FakeWorld>(echo());
+    start({.size = 1, .verify = "smoke"},
+          two ? protocol_two(handler, {"echo", "smoke"}) : protocol_one(handler));
+    ASSERT_TRUE(eventually([&] { return world->at_gate("checked") == 1; }));
+    const auto early = call("echo", Json::object(), {.checkout_timeout = 1ms});
+    ASSERT_EQ(kind(early), ErrorKind::kUnavailable);
+    EXPECT_THAT(early.error().message, HasSubstr("at stage verify"));
+    world->open("checked");
+    ASSERT_TRUE(shell->wait_ready({}, 10s).has_value());
+    EXPECT_EQ(call("echo", Json::object()).value().at("command"), "echo");
+    const PoolStats all = stats();
+    EXPECT_GT(all.workers.at(0).start.verify, Duration::zero());
+    EXPECT_EQ(all.admitted, 2u) << "the smoke call is in no statistics";
+    EXPECT_EQ(all.workers.at(0).calls, 1u);
+    for (const CommandStats& each : all.commands) EXPECT_EQ(each.name, "echo");
+    shell.reset();
+  }
+}
+
+TEST_F(ShellTest, ASmokeCallThatFailsIsAFailedStart) {
+  const auto raising = [](const std::string& type) -> Handler {
+    return [type](FakeWorker& worker, const std::string&, const Json&) -> std::optional<Json> {
+      worker.log("loading\n");
+      throw FakeRaise{type, "no weights"};
+    };
+  };
+  start({.size = 1, .verify = "echo"}, protocol_two(raising("ValueError")));
+  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; })) << "it is tried again";
+  const auto waited = shell->wait_ready({}, 5ms);
+  expect_stage(waited, "verify", "command \"echo\" raised ValueError: no weights");
+  EXPECT_THAT(waited.error().worker.value().stderr_tail, HasSubstr("loading"));
+  ASSERT_TRUE(waited.error().python);
+  EXPECT_EQ(waited.error().python->type, "ValueError");
+
+  start({.size = 1, .verify = "echo"}, protocol_one(raising("")));
+  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  expect_stage(shell->wait_ready({}, 5ms), "verify", "command \"echo\" raised an error: no weights");
+
+  start({.size = 1, .verify = "echo"}, protocol_two(raising("ModuleNotFoundError")));
+  expect_stage(shell->wait_ready({}, 10s), "verify", "ModuleNotFoundError");
+  EXPECT_TRUE(eventually([&] { return stats().count(SlotState::kFailed) == 1; })) << "for good";
+}
+
+TEST_F(ShellTest, ASmokeCallThatNobodyKnowsFailsThePoolAtOnce) {
+  start({.size = 1, .verify = "nothing_like_it"});
+  expect_stage(shell->wait_ready({}, 10s), "verify", "unknown command \"nothing_like_it\"; it has: echo");
+  start({.size = 1, .verify = "nope"},
+        protocol_one([](FakeWorker&, const std::string& command, const Json&) -> std::optional<Json> {
+          throw FakeRaise{"", "Unknown command: " + command};
+        }));
+  expect_stage(shell->wait_ready({}, 10s), "verify", "Unknown command: nope");
+  EXPECT_TRUE(eventually([&] { return stats().count(SlotState::kFailed) == 1; }));
+}
+
+TEST_F(ShellTest, ASmokeCallIsBoundByStartTimeout) {
+  start({.size = 1, .start_timeout = 200ms, .verify = "echo"}, gated("never"));
+  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  expect_stage(shell->wait_ready({}, 5ms), "verify", "\"echo\" (verify) has not answered");
+}
+
+TEST_F(ShellTest, AWorkerThatBreaksTheProtocolWhenItIsVerifiedDoesNotServe) {
+  start({.size = 1, .verify = "echo"}, [](FakeWorker& worker) {
+    if (!shake_hands(worker, {"echo"})) return;
+    worker.write({4, 0, worker.generation()});
+    if (worker.read()) worker.write({2, 99, worker.generation(), "another call's"});
+    worker.hang();
+  });
+  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  expect_stage(shell->wait_ready({}, 5ms), "verify", "broke the protocol in answer to command \"echo\"");
+}
+
 TEST_F(ShellTest, AWorkerThatExitsInItsHandshakeSaysHow) {
   start({.size = 1}, [](FakeWorker& worker) { worker.exit_code = 3; });
   ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; })) << "the first has failed";

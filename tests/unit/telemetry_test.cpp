@@ -34,6 +34,7 @@ TEST(PoolEvents, AreListedInTheDocsAsInTheTable) {
 TEST(PoolEvents, HaveNames) {
   EXPECT_EQ(to_string(PoolEventKind::kWorkerMoved), "worker_moved");
   EXPECT_EQ(to_string(PoolEventKind::kAlertCleared), "alert_cleared");
+  EXPECT_EQ(to_string(PoolEventKind::kShed), "shed");
 }
 
 TEST(PoolEvents, BecomeJsonWithoutWhatIsEmpty) {

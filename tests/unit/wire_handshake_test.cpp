@@ -51,6 +51,13 @@ TEST(Offer, SaysWhatTheProtocolAsksFor) {
                                std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)")));
   EXPECT_EQ(offer["args"], Json::parse(R"({"initialization": true, "worker_id": "text-0-7", "lair": {
       "version": 2, "generation": 7, "codecs": ["json"], "features": [], "max_frame": 65536}})"));
+  EXPECT_EQ(Json::parse(encode_offer({.files = true}))["args"]["lair"]["features"], Json({"files"}));
+}
+
+TEST(Handshake, AStartThatFailedMayNameTheFilesOfItsCode) {
+  const auto decoded = decode_handshake(
+      R"({"id": 0, "success": false, "error": "no", "stage": "environment", "files": ["/a.py", null]})");
+  EXPECT_EQ(std::get<StartError>(decoded).files, std::vector<std::string>{"/a.py"});
 }
 
 TEST(Handshake, AProtocolTwoWorkerAnnouncesItself) {

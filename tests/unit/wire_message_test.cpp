@@ -235,6 +235,22 @@ TEST(StartedUp, ReadyIsOfThisGeneration) {
   }
 }
 
+TEST(StartedUp, MayNameTheFilesOfItsCode) {
+  const auto files = [](const char* payload) {
+    const auto decoded = decode_started_up(9, payload);
+    if (const auto* up = std::get_if<StartedUp>(&decoded)) return up->files;
+    return std::get<StartError>(decoded).files;
+  };
+  EXPECT_EQ(files(R"([4, 0, 9, {"files": ["/a.py", 7, "/b.py"]}])"),
+            (std::vector<std::string>{"/a.py", "/b.py"}));
+  EXPECT_EQ(files(R"([3, 0, 9, {"type": "OSError", "files": ["/a.py"]}])"),
+            std::vector<std::string>{"/a.py"});
+  for (const char* none :
+       {"[4, 0, 9]", R"([4, 0, 9, {"files": 7}])", R"([4, 0, 9, ["files"]])", "[3, 0, 9, {}]"}) {
+    EXPECT_TRUE(files(none).empty()) << none;
+  }
+}
+
 TEST(StartedUp, AnErrorSaysItsStageAndWhetherItIsForGood) {
   const auto decoded =
       decode_started_up(9, R"([3, 0, 9, {"type": "OSError", "message": "no model", "traceback": "T",

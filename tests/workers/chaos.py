@@ -85,7 +85,7 @@ def spoil_sdk():
             def write(data):
                 rest = memoryview(data)
                 while rest:
-                    rest = rest[os.write(self._sink, rest) :]
+                    rest = rest[os.write(self.sink, rest) :]
 
             send(struct.pack(">I", len(payload)) + payload, write)
 

@@ -86,6 +86,40 @@ void measure_starts(const Settings& settings, Rows& rows) {
            Ratio{side_by_side / one_by_one, "one after another"});
 }
 
+// From the kill of a worker that is busy, and whose module imports in 300 ms: until its caller knows, and until another is
+// ready. The floor of the second is what a worker of that pool took to start.
+void measure_recovery(const Settings& settings, Rows& rows) {
+  constexpr int kKills = 10;
+  lair::PoolOptions options = pool_options(settings, "bench_sleep", 4);
+  options.worker.env["BENCH_IMPORT"] = "0.3";
+  lair::Pool pool(options);
+  pool.wait_ready();
+  const double start = std::chrono::duration<double>(pool.stats().workers.front().start.whole()).count();
+  std::vector<double> told;
+  std::vector<double> recovered;
+  for (int i = 0; i < kKills; ++i) {
+    lair::Lease lease = pool.checkout();
+    const int pid = lease.worker().pid;
+    (void)lease.call("empty");  // one that has never answered is not replaced at once
+    const auto ready = pool.stats().workers_ready;
+    Clock::time_point known;
+    std::thread caller([&] {
+      (void)lease.try_call("nap", 60);
+      known = Clock::now();
+    });
+    std::this_thread::sleep_for(20ms);
+    const auto killed = Clock::now();
+    ::kill(pid, SIGKILL);
+    caller.join();
+    told.push_back(std::chrono::duration<double>(known - killed).count());
+    while (pool.stats().workers_ready == ready) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    recovered.push_back(seconds_since(killed));
+  }
+  rows.add("kill_detected_worst", kCores, 1000 * quantile(told, 1), "ms");
+  rows.add("kill_recovered_300ms_import", kCores, 1000 * median(recovered), "ms",
+           Ratio{median(recovered) / start, "one start"});
+}
+
 // A warm parent that has imported numpy, against workers that import it themselves.
 void measure_warm_parent(const Settings& settings, Rows& rows) {
   constexpr std::size_t kWorkers = 50;
@@ -161,6 +195,7 @@ int main(int argc, char** argv) {
     measure_scaling(settings, rows);
     measure_demo(settings, rows);
     measure_starts(settings, rows);
+    measure_recovery(settings, rows);
     if (with_numpy) measure_warm_parent(settings, rows);
   }
   return finish(settings, rows, machine);

@@ -7,6 +7,8 @@ import time
 
 import lair_worker
 
+time.sleep(float(os.environ.get("BENCH_IMPORT", "0")))
+
 
 @lair_worker.on_start
 def warm_up():

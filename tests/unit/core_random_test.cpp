@@ -15,9 +15,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
     ASSERT_TRUE(problem.empty()) << problem;
     return;
   }
-#ifdef __SANITIZE_THREAD__
-  schedules /= 25;  // one thread: here is nothing that only ThreadSanitizer could find
-#elif defined(__SANITIZE_ADDRESS__)
+#ifdef __SANITIZE_ADDRESS__
   schedules /= 5;
 #elif defined(LAIR_FAILPOINTS)
   schedules = schedules * 2 / 5;  // not optimised, and repeated: the ten thousand are the release build's

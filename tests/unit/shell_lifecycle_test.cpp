@@ -163,7 +163,7 @@ TEST_F(ShellTest, ASmokeCallThatFailsIsAFailedStart) {
     };
   };
   start({.size = 1, .verify = "echo"}, protocol_two(raising("ValueError")));
-  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; })) << "it is tried again";
+  ASSERT_TRUE(eventually([&] { return stats().workers_started >= 2; })) << "it is tried again";
   const auto waited = shell->wait_ready({}, 5ms);
   expect_stage(waited, "verify", "command \"echo\" raised ValueError: no weights");
   EXPECT_THAT(waited.error().worker.value().stderr_tail, HasSubstr("loading"));
@@ -171,7 +171,7 @@ TEST_F(ShellTest, ASmokeCallThatFailsIsAFailedStart) {
   EXPECT_EQ(waited.error().python->type, "ValueError");
 
   start({.size = 1, .verify = "echo"}, protocol_one(raising("")));
-  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  ASSERT_TRUE(eventually([&] { return stats().workers_started >= 2; }));
   expect_stage(shell->wait_ready({}, 5ms), "verify", "command \"echo\" raised an error: no weights");
 
   start({.size = 1, .verify = "echo"}, protocol_two(raising("ModuleNotFoundError")));
@@ -192,7 +192,7 @@ TEST_F(ShellTest, ASmokeCallThatNobodyKnowsFailsThePoolAtOnce) {
 
 TEST_F(ShellTest, ASmokeCallIsBoundByStartTimeout) {
   start({.size = 1, .start_timeout = 200ms, .verify = "echo"}, gated("never"));
-  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  ASSERT_TRUE(eventually([&] { return stats().workers_started >= 2; }));
   expect_stage(shell->wait_ready({}, 5ms), "verify", "\"echo\" (verify) has not answered");
 }
 
@@ -203,13 +203,13 @@ TEST_F(ShellTest, AWorkerThatBreaksTheProtocolWhenItIsVerifiedDoesNotServe) {
     if (worker.read()) worker.write({2, 99, worker.generation(), "another call's"});
     worker.hang();
   });
-  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; }));
+  ASSERT_TRUE(eventually([&] { return stats().workers_started >= 2; }));
   expect_stage(shell->wait_ready({}, 5ms), "verify", "broke the protocol in answer to command \"echo\"");
 }
 
 TEST_F(ShellTest, AWorkerThatExitsInItsHandshakeSaysHow) {
   start({.size = 1}, [](FakeWorker& worker) { worker.exit_code = 3; });
-  ASSERT_TRUE(eventually([&] { return world->spawned() >= 2; })) << "the first has failed";
+  ASSERT_TRUE(eventually([&] { return stats().workers_started >= 2; })) << "the first has failed";
   expect_stage(shell->wait_ready({}, 5ms), "handshake", "exited with status 3");
 }
 

@@ -188,9 +188,8 @@ Outcome Core::on(const Checkin& event) {
   }
   if (!give_back(*row, event.epoch)) return Outcome::kIllegal;
   if (event.completed > 0) {
-    if (row->calls == 0) restarts_.worker_productive();
+    proves_its_worth(*row);
     row->calls += event.completed;
-    slots_[row->ref.slot].strikes = 0;
   }
   if (row->state != WorkerState::kBusy) return Outcome::kDone;  // it is already being ended
   if (!event.clean) {
@@ -207,6 +206,19 @@ Outcome Core::on(const Checkin& event) {
   }
   if (admission_ == Admission::kDraining && quiet()) ready_changed_ = true;
   return Outcome::kDone;
+}
+
+Outcome Core::on(const Answered& event) {
+  Row* row = live(event.worker);
+  if (row == nullptr) return Outcome::kStale;
+  proves_its_worth(*row);
+  return Outcome::kDone;
+}
+
+void Core::proves_its_worth(Row& row) {
+  if (!row.productive) restarts_.worker_productive();
+  row.productive = true;
+  slots_[row.ref.slot].strikes = 0;
 }
 
 // --- Workers ---------------------------------------------------------------------------------------

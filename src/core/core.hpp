@@ -114,7 +114,8 @@ class Core {
     std::uint32_t permits = 1;
     std::uint32_t taken = 0;  // permits held
     std::vector<Hold> holds;
-    std::uint64_t calls = 0;  // completed
+    std::uint64_t calls = 0;  // completed, of the holds that have come back
+    bool productive = false;  // it has completed one
     bool importing = true;    // its interpreter and imports are still loading
     bool was_ready = false;
     bool start_failed = false;
@@ -157,6 +158,7 @@ class Core {
   Outcome on(const Claim&);
   Outcome on(const Abandon&);
   Outcome on(const Checkin&);
+  Outcome on(const Answered&);
   Outcome on(const Spawned&);
   Outcome on(const Handshaken&);
   Outcome on(const Ready&);
@@ -180,6 +182,7 @@ class Core {
   static void reserve(Row& row, const Waiter& waiter);
   void grant(Row& row, Token token, bool exclusive);
   bool give_back(Row& row, Epoch epoch);
+  void proves_its_worth(Row& row);
   void end(Row& row, Reason reason, bool gently);
   void bury(WorkerRef ref);
   void bury_in(Slot& slot);

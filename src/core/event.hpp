@@ -53,6 +53,11 @@ struct Checkin {
   std::uint32_t completed = 0;  // calls it answered under this hold
 };
 
+// It has answered a first call, under a hold that goes on (a lease): should it die now, it is no failed start.
+struct Answered {
+  WorkerRef worker;
+};
+
 // --- Workers ---------------------------------------------------------------------------------------
 struct Spawned {
   WorkerRef worker;
@@ -93,8 +98,8 @@ struct Exited {
 };  // ended and reaped
 
 using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Reload, Resize, Admit, Checkout, Claim, Abandon,
-                           Checkin, Spawned, Handshaken, Ready, StartFailed, BeginCheck, CheckPassed,
-                           CheckFailed, Condemn, Retire, Exited>;
+                           Checkin, Answered, Spawned, Handshaken, Ready, StartFailed, BeginCheck,
+                           CheckPassed, CheckFailed, Condemn, Retire, Exited>;
 
 // What became of an event.
 enum class Outcome : std::uint8_t {

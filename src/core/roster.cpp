@@ -115,7 +115,7 @@ void Core::bury_in(Slot& slot) {
 
   const bool has_heir = surge_ && surge_->ref.slot == row.ref.slot && surge_->state == WorkerState::kStarting;
   if (!shutting_down_ && !slot.closed) {
-    const bool unproductive = row.calls == 0 && speaks_against_restart(row.reason);
+    const bool unproductive = !row.productive && speaks_against_restart(row.reason);
     Duration wait{};
     if (unproductive) {
       wait = restarts_.unproductive_death(++slot.strikes, now_);

@@ -24,6 +24,12 @@ constexpr Duration kExitPatience = std::chrono::milliseconds(500);
 // A worker that has been idle for longer is looked at before it is used again.
 constexpr Duration kShortRest = std::chrono::microseconds(100);
 
+// What a worker says out of turn it mostly says at once or much later. Between calls that follow each other closely a look
+// would cost more than it finds: then the reply to the next call is what shows it, by its number.
+Channel::Look look_at(const Record& record, TimePoint now) {
+  return now - record.rests_since > kShortRest ? Channel::Look::kAsk : Channel::Look::kGlance;
+}
+
 // What one attempt on one worker came to.
 struct Attempt {
   Result<Json> result;
@@ -196,10 +202,7 @@ static Attempt attempt(Record& record, std::string_view command, std::string_vie
     arguments = "{}";
   }
   Channel& channel = *record.channel;
-  // What a worker says out of turn it mostly says at once or much later. Between calls that follow each other closely a
-  // look would cost more than it finds: then the reply to this call is what shows it, by its number.
-  const bool rested = started - record.rests_since > kShortRest;
-  switch (channel.quiet(rested ? Channel::Look::kAsk : Channel::Look::kGlance)) {
+  switch (channel.quiet(look_at(record, started))) {
     case Channel::Quiet::kYes:
       break;
     case Channel::Quiet::kStrayBytes:
@@ -333,7 +336,7 @@ Result<Hold> Shell::take_lease(Deadline deadline) {
     const TimePoint began = SteadyClock::now();
     Result<Hold> hold = take({.exclusive = true, .queue_deadline = deadline, .since = since});
     if (!hold || dispatch == kMostDispatches) return hold;
-    const Channel::Quiet quiet = hold->record->channel->quiet();
+    const Channel::Quiet quiet = hold->record->channel->quiet(look_at(*hold->record, began));
     if (quiet == Channel::Quiet::kYes) return hold;
     give_back(*hold, {.clean = false,
                       .reason = quiet == Channel::Quiet::kClosed ? Reason::kCrash : Reason::kProtocol});
@@ -376,6 +379,7 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
       close_books(ended(outcome.ending), hold.record->rests_since);
       std::string news = note(noted, hold.record->rests_since);
       lock.unlock();
+      if (hold.completed == 0 && outcome.verdict.completed > 0) (void)step(core::Answered{hold.record->ref});
       if (!news.empty()) tell_breaker(noted.command, std::move(news));
       hold.completed += outcome.verdict.completed;
       return std::move(outcome.result);

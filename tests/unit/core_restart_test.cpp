@@ -33,6 +33,17 @@ std::vector<Duration> die_at_start(CoreDriver& driver, std::uint32_t slot, int d
   return waits;
 }
 
+TEST(Backoff, AWorkerThatHasAnsweredUnderALeaseIsReplacedAtOnce) {
+  for (const bool answered : {false, true}) {
+    CoreDriver driver = ready_pool({.size = 1});
+    const Grant grant = *driver.checkout(1, {.exclusive = true});
+    if (answered) driver.step(Answered{grant.worker});
+    driver.step(Exited{grant.worker});
+    EXPECT_EQ(driver.state(0), answered ? SlotState::kStarting : SlotState::kBackingOff);
+    EXPECT_EQ(driver.step(Answered{grant.worker}), Outcome::kStale) << "it is known too late";
+  }
+}
+
 // --- Backoff ----------------------------------------------------------------------------------------
 
 TEST(Backoff, DoublesFromATenthOfASecondWithTwentyPerCentOfJitter) {

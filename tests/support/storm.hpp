@@ -95,7 +95,7 @@ struct Footprint {
   std::string text() const;
 };
 
-// The numbers of descriptors are those of `fresh`, and of the memory of `warm` no more than 5 % has come to stay; resident
+// There are no more descriptors than when `fresh` and `warm` were taken, and of the memory of `warm` no more than 5 % has come to stay; resident
 // memory by 256 KiB more, since it comes and goes by pages. (Memory is not looked at under sanitizers, which keep what is
 // freed.) Returns what there is now.
 Footprint expect_flat(const History& history, const Footprint& fresh, const Footprint& warm);

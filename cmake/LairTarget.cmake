@@ -38,12 +38,23 @@ function(lair_program target)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
+# Leaves out the sources that need Boost, where it is not found; their names begin with asio_.
+macro(lair_without_missing_boost sources)
+  if(NOT Boost_FOUND)
+    list(FILTER ${sources} EXCLUDE REGEX "/asio_[^/]*$")
+  endif()
+endmacro()
+
 # One program for each .cpp file of a folder, named after it.
 function(lair_programs folder)
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
+  lair_without_missing_boost(sources)
   foreach(source ${sources})
     cmake_path(GET source STEM name)
     lair_program(${name} ${source})
     target_link_libraries(${name} PRIVATE ${ARGN})
+    if(name MATCHES "^asio_")
+      target_link_libraries(${name} PRIVATE Boost::headers)
+    endif()
   endforeach()
 endfunction()

@@ -7,22 +7,60 @@
 // Arguments are anything nlohmann::json can take; one `kwargs` stands alone; a bare Json object is one
 // positional argument. A result of the wrong type is kInvalidArgument with delivery kExecuted.
 //
-// Every call blocks the calling thread until its one outcome, at the latest until its deadline.
+// `call` and `try_call` block the calling thread until the call's one outcome, at the latest until its deadline. Those that
+// do not block: `start`, below; coroutines and futures in lair/async.hpp; Boost.Asio in lair/asio.hpp.
 //
 // Thread-safety: as the implementation says; Pool allows any number of threads.
 #pragma once
 
 #include <concepts>
+#include <lair/once_function.hpp>
 #include <lair/options.hpp>
 #include <lair/result.hpp>
+#include <lair/stop_link.hpp>
+#include <lair/stream.hpp>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
 namespace lair {
 
+// What is to be done with a call's outcome. It must not throw.
+using Completion = OnceFunction<void(Result<Json>)>;
+
+// What co_call and its kin give: lair/async.hpp, which whoever calls them includes.
+template <class R>
+class CoCall;
+template <class R>
+class CoTryCall;
+
 namespace detail {
+template <class R>
+struct FutureOf;
+template <class R>
+using Future = typename FutureOf<R>::Type;  // std::future<R>
+
 Error wrong_result_type(std::string_view command, const char* what, const Json& value);
+
+template <class R>
+Result<R> result_as(std::string_view command, Result<Json> reply) {
+  if constexpr (std::is_same_v<R, Json>) {
+    return reply;
+  } else {
+    if (!reply) return std::move(reply).error();
+    if constexpr (std::is_void_v<R>) {
+      return {};
+    } else {
+      try {
+        return reply->template get<R>();
+      } catch (const Json::exception& mismatch) {
+        return wrong_result_type(command, mismatch.what(), *reply);
+      }
+    }
+  }
+}
 
 template <class... Args>
 Json arguments(Args&&... args) {
@@ -42,26 +80,21 @@ class Endpoint {
  public:
   virtual ~Endpoint() = default;
 
-  // The one primitive. `arguments`: a JSON object (keywords) or array (positions).
+  // --- The primitives. `arguments`: a JSON object (keywords) or array (positions) -------------------------------------------
   virtual Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) = 0;
+  // Returns at once. `done` is called exactly once, never from within `start`: on the call's `executor`, or else on a thread
+  // of the endpoint's, which it must not hold up. It ends early when `options.stop` is requested (kCancelled). `done` may be
+  // called, and may destroy the endpoint, before `start` has returned.
+  virtual void start(const CallOptions& options, std::string_view command, Json arguments,
+                     Completion done) = 0;
+  // A command that yields, as a stream. Returns at once; what speaks against it is the first `next`'s error.
+  virtual std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
+                                             Json arguments) = 0;
 
   template <class R = Json, class... Args>
   Result<R> try_call(const CallOptions& options, std::string_view command, Args&&... args) {
-    Result<Json> reply = invoke(options, command, detail::arguments(std::forward<Args>(args)...));
-    if constexpr (std::is_same_v<R, Json>) {
-      return reply;
-    } else {
-      if (!reply) return std::move(reply).error();
-      if constexpr (std::is_void_v<R>) {
-        return {};
-      } else {
-        try {
-          return reply->template get<R>();
-        } catch (const Json::exception& mismatch) {
-          return detail::wrong_result_type(command, mismatch.what(), *reply);
-        }
-      }
-    }
+    return detail::result_as<R>(command,
+                                invoke(options, command, detail::arguments(std::forward<Args>(args)...)));
   }
   // The command's type is deduced, which `{}` does not allow: so that is CallOptions, with all its defaults.
   template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
@@ -76,6 +109,42 @@ class Endpoint {
   template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
   R call(const Command& command, Args&&... args) {
     return try_call<R>(CallOptions{}, command, std::forward<Args>(args)...).value();
+  }
+
+  // --- Awaited, or as a std::future: lair/async.hpp -------------------------------------------------------------------------
+  template <class R = Json, class... Args>
+  CoTryCall<R> co_try_call(const CallOptions& options, std::string_view command, Args&&... args);
+  template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
+  CoTryCall<R> co_try_call(const Command& command, Args&&... args) {
+    return co_try_call<R>(CallOptions{}, command, std::forward<Args>(args)...);
+  }
+
+  template <class R = Json, class... Args>
+  CoCall<R> co_call(const CallOptions& options, std::string_view command, Args&&... args);
+  template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
+  CoCall<R> co_call(const Command& command, Args&&... args) {
+    return co_call<R>(CallOptions{}, command, std::forward<Args>(args)...);
+  }
+
+  template <class R = Json, class... Args>
+  detail::Future<R> future_call(const CallOptions& options, std::string_view command, Args&&... args);
+  template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
+  detail::Future<R> future_call(const Command& command, Args&&... args) {
+    return future_call<R>(CallOptions{}, command, std::forward<Args>(args)...);
+  }
+
+  // --- Item by item ---------------------------------------------------------------------------------------------------------
+  template <class T = Json, class... Args>
+  Stream<T> stream(const CallOptions& options, std::string_view command, Args&&... args) {
+    auto link = std::make_unique<detail::StopLink>(options.stop);
+    CallOptions linked = options;
+    linked.stop = link->token();
+    return {std::string(command), std::move(link),
+            open(linked, command, detail::arguments(std::forward<Args>(args)...))};
+  }
+  template <class T = Json, std::convertible_to<std::string_view> Command, class... Args>
+  Stream<T> stream(const Command& command, Args&&... args) {
+    return stream<T>(CallOptions{}, command, std::forward<Args>(args)...);
   }
 
  protected:

@@ -5,8 +5,9 @@
 //   lease.call("query", 7);        // the same worker
 //                                  // goes back to the pool here
 //
-// A call that times out or loses the worker ends the lease's worker; later calls on the lease are
-// kWorkerLost with delivery kNotSent. A lease may outlive its pool: its worker is ended by the pool's
+// A call that is late, cancelled or loses the worker ends the lease; later calls on it are kWorkerLost with delivery
+// kNotSent. Calls come one after another, also those that do not block: a second one is kInvalidArgument. Releasing the
+// lease cancels one that is under way. A lease may outlive its pool: its worker is ended by the pool's
 // shutdown and its calls then fail.
 //
 // Thread-safety: one thread at a time. Move-only.
@@ -28,6 +29,9 @@ class Lease final : public Endpoint {
   ~Lease() override;  // as release()
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
+  std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
+                                     Json arguments) override;
 
   // Which worker it holds. Aborts on a released lease.
   WorkerIdentity worker() const;

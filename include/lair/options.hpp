@@ -7,9 +7,13 @@
 // Thread-safety: values.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <lair/deadline.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
@@ -17,7 +21,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace spdlog {
@@ -101,6 +107,9 @@ struct PoolOptions {
   Duration overflow_idle = std::chrono::seconds(60);
   // false: all workers start at once, in parallel. true: one per waiting caller, on demand.
   bool lazy = false;
+  // Calls that one worker may have in flight: `async def` commands, and all of those of a module that says that it is
+  // thread-safe. At most 1024. A worker whose module has neither has one at a time.
+  std::size_t concurrency = 1;
   // Workers that may be loading their interpreter and imports at once. 0: usable CPUs + 2. Those already
   // in `on_start` don't count: they wait for something else (docs/adr/0007-start-bound.md).
   std::size_t max_starting = 0;
@@ -160,6 +169,11 @@ struct PoolOptions {
   // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.
   std::size_t retries = 2;
 
+  // Calls from Python to exposed functions, of calls that were made by such functions, and so on: how deep. 1 to 100.
+  std::size_t max_nesting = 8;
+
+  // How long a worker may take to give up a call that has missed its deadline, before it is killed. 0: it is killed at once.
+  Duration cancel_grace = std::chrono::milliseconds(250);
   // On shutdown: how long calls in flight may take to finish.
   Duration shutdown_grace = std::chrono::seconds(30);
   // From SIGTERM (and the shutdown command) to SIGKILL of the worker's process group.
@@ -180,7 +194,34 @@ struct PoolOptions {
   PoolEventCallback on_event = {};
 };
 
+// Has a piece of work done somewhere: an event loop's `post`, a thread pool's `submit`. Called from any thread; must not block.
+using Executor = std::function<void(std::function<void()>)>;
+
+// A W3C trace context ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), or none.
+class TraceParent {
+ public:
+  static constexpr std::size_t kMost = 63;  // characters; version 00 has 55
+
+  TraceParent() = default;
+  // Longer than kMost: the call is refused (kInvalidArgument).
+  template <std::convertible_to<std::string_view> Text>
+  TraceParent(const Text& text) {  // NOLINT: implicit by design
+    const std::string_view view = text;
+    size_ = static_cast<std::uint8_t>(std::min(view.size(), kMost + 1));
+    std::copy_n(view.data(), std::min(view.size(), kMost), text_.data());
+  }
+
+  std::string_view view() const { return {text_.data(), std::min<std::size_t>(size_, kMost)}; }
+  bool empty() const { return size_ == 0; }
+  bool fits() const { return size_ <= kMost; }
+
+ private:
+  std::array<char, kMost> text_{};
+  std::uint8_t size_ = 0;
+};
+
 // For one call. Absent: the pool's setting.
+// No member may point into itself, as std::string does: g++ 12 moves a temporary of a `co_await` expression bit by bit.
 struct CallOptions {
   // Queue wait + service. `kForever` is allowed.
   std::optional<Duration> timeout = {};
@@ -193,6 +234,15 @@ struct CallOptions {
   // tenth of the calls, and ten more). Absent: the pool's `retries` if idempotent, else 0. Where it is not
   // idempotent, only what has certainly not run is tried again: a full queue, workers that were lost before. Not for leases.
   std::optional<std::size_t> retries = {};
+  // A stop request ends the call at once with kCancelled, wherever it is. Its worker is told to give it up, and stays.
+  std::stop_token stop = {};
+  // W3C trace context: travels with the call, to Python's `context()` and to what it calls back.
+  TraceParent traceparent = {};
+  // Where the outcome of a call that does not block is handled. Empty: on a thread of the endpoint's.
+  Executor executor = {};
+  // Of a stream: how many items, and bytes of them, the worker may send ahead of their consumer.
+  std::size_t stream_items = 64;
+  std::size_t stream_bytes = 1u << 20;
 };
 
 // For one checkout of a lease.

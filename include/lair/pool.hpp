@@ -9,15 +9,20 @@
 // a small process of its own, `lair-keeper`, which makes sure that none outlives the program.
 //
 // Every call ends exactly once, by its deadline, with a value or a typed Error that says whether the
-// command may have run. A worker that misses a deadline, dies or babbles is replaced, never reused.
+// command may have run. A worker that dies or babbles is replaced, never reused. One whose call is late or cancelled is
+// reused only if it proves that it has given the call up.
+//
+// Calls that do not block, and streams: lair/endpoint.hpp, docs/async.md. Functions that workers call: docs/callbacks.md.
 //
 // The library installs no signal handler, changes no signal disposition and raises no SIGPIPE. In a child
 // that the program fork()s, a pool is inert: its calls are kUnavailable and its destructor touches nothing.
 //
-// Thread-safety: all members may be called from any number of threads; destruction must come last.
+// Thread-safety: all members may be called from any number of threads; destruction must come last, and neither it nor
+// shutdown() may be where a call's completion runs that names no executor.
 #pragma once
 
 #include <lair/endpoint.hpp>
+#include <lair/expose.hpp>
 #include <lair/health.hpp>
 #include <lair/installed.hpp>
 #include <lair/lease.hpp>
@@ -68,6 +73,17 @@ class Pool final : public Endpoint {
   }
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
+  std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
+                                     Json arguments) override;
+
+  // Lets workers call `function` by this name (lair/expose.hpp). In place of an earlier one of that name; an empty
+  // HostFunction takes it away. Any time: calls under way may call it, too.
+  void expose_json(std::string name, HostFunction function);
+  template <class Function>
+  void expose(std::string name, Function function) {
+    expose_json(std::move(name), detail::host_function(std::move(function)));
+  }
 
   // Takes a worker for several calls. Blocks at most `checkout_timeout`. `file` and `line`: where this is called;
   // the warning about a lease that is held for long (`lease_warning`) says so.

@@ -76,13 +76,14 @@ struct BreakerStats {
 
 // How a call that was admitted ended.
 enum class CallOutcome : std::uint8_t {
-  kOk,       // a value
-  kError,    // a Python exception, or a request that the worker or the library refused
-  kTimeout,  // its deadline passed while a worker had it
-  kCrashed,  // its worker was lost, or broke the protocol
-  kShed,     // it ended before it reached a worker
+  kOk,         // a value
+  kError,      // a Python exception, or a request that the worker or the library refused
+  kTimeout,    // its deadline passed while a worker had it
+  kCrashed,    // its worker was lost, or broke the protocol
+  kShed,       // it ended before it reached a worker
+  kCancelled,  // its caller did not want it any longer
 };
-inline constexpr std::size_t kCallOutcomes = 5;
+inline constexpr std::size_t kCallOutcomes = 6;
 const char* to_string(CallOutcome outcome) noexcept;
 
 // The calls of one command that have ended. Durations are those of whole calls: wait and service.
@@ -103,15 +104,16 @@ struct PoolStats {
   std::size_t waiters = 0;
   Duration oldest_wait = {};
 
-  // Since the pool's start. admitted = ok + error + timeout + crashed + shed + inflight: `ok` and `error` are
-  // replies (a value, a Python exception), `timeout` deadlines, `crashed` workers lost or babbling, `shed`
-  // calls that ended before they reached a worker.
+  // Since the pool's start. admitted = ok + error + timeout + crashed + shed + cancelled + inflight: `ok` and `error`
+  // are replies (a value, a Python exception), `timeout` deadlines, `crashed` workers lost or babbling, `shed`
+  // calls that ended before they reached a worker, `cancelled` stop requests.
   std::uint64_t admitted = 0;
   std::uint64_t ok = 0;
   std::uint64_t error = 0;
   std::uint64_t timeout = 0;
   std::uint64_t crashed = 0;
   std::uint64_t shed = 0;
+  std::uint64_t cancelled = 0;
   std::uint64_t inflight = 0;
   std::uint64_t retries = 0;         // tries beyond the first of a call
   std::uint64_t retries_denied = 0;  // the budget was used up

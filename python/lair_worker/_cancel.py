@@ -113,7 +113,7 @@ class Door:
                 elif self.hit is call:
                     task = getattr(call, "task", None)
                     due = None if task is None else task.insist(frame)
-                elif self._finds_cancel(call.number):
+                elif self._finds_cancel(call):
                     self.hit = call
                     due = self.strike(call)
             finally:
@@ -135,10 +135,13 @@ class Door:
         task.cancel()
         return None
 
-    def _finds_cancel(self, number: int) -> bool:
+    def _finds_cancel(self, call: Context) -> bool:
         """Whether a CANCEL of this call is among the frames that have come and not been taken."""
         frames = self._channel.look_ahead()
-        return any(is_cancel(payload, number, self._generation) for payload in frames)
+        task = getattr(call, "task", None)
+        if frames and task is not None:
+            task.frames_held()
+        return any(is_cancel(payload, call.number, self._generation) for payload in frames)
 
 
 _hung: Callable[[int, Any], None] | None = None

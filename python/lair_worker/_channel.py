@@ -84,10 +84,16 @@ class Channel:
         """Whether ``receive`` would give something at once, or wait for no more than the rest of a frame."""
         return self._end > self._start or self._readable()
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether something was read and not received: the descriptor says nothing of it any more."""
+        return self._end > self._start
+
     def look_ahead(self) -> list[memoryview]:
         """The payloads of all whole frames that have come, which stay to be received. Doesn't block.
 
         Only what fits into the buffer: a frame behind a longer one is not seen. For the thread that receives.
+        Whoever waits for the descriptor to be readable must be told of them, as they are no longer there.
         """
         self._make_room(BUFFER_SIZE if self._end == BUFFER_SIZE else 0)
         while self._end < BUFFER_SIZE and self._readable() and self._fill():

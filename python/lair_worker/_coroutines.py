@@ -17,7 +17,7 @@ from lair_worker._streams import drain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any
+    from typing import Any, Callable
 
     from lair_worker._context import Context
     from lair_worker._midcall import MidCall
@@ -37,13 +37,16 @@ class TaskDoor:
     await something, and are better off with the ordinary way.
     """
 
-    __slots__ = ("_loop", "_soon", "task")
+    __slots__ = ("_loop", "_read", "_soon", "task")
 
     exception = asyncio.CancelledError  # at the end of a shield
     add_shields = staticmethod(_cancel.add_shields)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any], read: Callable[[], None] | None = None
+    ) -> None:
         self._loop = loop
+        self._read = read
         self._soon: asyncio.Handle | None = None
         self.task = task
 
@@ -64,6 +67,11 @@ class TaskDoor:
     def _cancel(self) -> None:
         self._soon = None
         self.task.cancel()
+
+    def frames_held(self) -> None:
+        """Frames are in the channel's buffer, where a loop that waits for the descriptor can't see them."""
+        if self._read is not None:
+            self._loop.call_soon_threadsafe(self._read)
 
     def insist(self, frame: FrameType | None) -> type[BaseException] | None:
         """What is to be raised in ``frame``, which the bell interrupts, if the loop has not run since."""
@@ -129,6 +137,7 @@ class Loop:
         async def wait() -> Any:
             number = midcall.open_callback(call, name, args, give)
             try:
+                self._listen()
                 return unwrap(await future)
             finally:
                 midcall.forget(number)
@@ -137,11 +146,11 @@ class Loop:
 
     def _run(self, call: Context, coroutine: Any, awaitable: Any) -> Any:
         loop, door = self._loop, self._midcall.door
-        if not self._reading:
-            loop.add_reader(self._source, self._read)
-            self._reading = True
+        self._listen()
         task = loop.create_task(coroutine)
-        call.task = TaskDoor(loop, task)
+        call.task = TaskDoor(loop, task, self._read)
+        if self._midcall.channel.holds_bytes:
+            loop.call_soon(self._read)  # they came with the CALL, or the bell's handler has read them
         try:
             door.armed = call
             if door.rung:
@@ -161,8 +170,15 @@ class Loop:
     async def _await(self, awaitable: Any) -> Any:
         return await awaitable
 
+    def _listen(self) -> None:
+        """To the channel; once more also where it has ended: who waits for the host now must hear of it."""
+        if not self._reading:
+            self._loop.add_reader(self._source, self._read)
+            self._reading = True
+
     async def _more_credit(self) -> None:
         self._credit = self._loop.create_future()
+        self._listen()
         try:
             await self._credit
         finally:
@@ -186,7 +202,7 @@ class Loop:
             if payload is None:
                 self._loop.remove_reader(self._source)
                 self._reading = False
-                if self._credit is not None or midcall.has_open_callbacks:
+                if (self._credit is not None or midcall.has_open_callbacks) and not midcall.closing:
                     midcall.abandon(None)
                 return  # seen when the call has ended
             midcall.take(payload)

@@ -164,6 +164,11 @@ class MidCall:
         """Whether somebody waits for the host."""
         return bool(self._results)
 
+    @property
+    def closing(self) -> bool:
+        """Whether the worker ends already; what is left in the loop has a moment then."""
+        return self._worker.ending.closing
+
     # --- frames ---------------------------------------------------------------------------------------
 
     def _wait(self) -> None:

@@ -184,6 +184,8 @@ constexpr DurationRule kDurationRules[] = {
     {"queue_interval", &PoolOptions::queue_interval, false, 1h, "a queue could stand still for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
     {"slow_call", &PoolOptions::slow_call, false, kForever, ""},
+    {"cancel_grace", &PoolOptions::cancel_grace, true, 1h,
+     "a worker that hangs would keep its slot for that long"},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
      "one hung call would keep the program from ending"},
     {"terminate_grace", &PoolOptions::terminate_grace, true, 24h,
@@ -289,6 +291,8 @@ Result<void> check_values(const PoolOptions& options) {
   if (options.verify == "shutdown") return refuse("verify", "'shutdown' would end the worker");
   if (auto ok = check_breaker(options.breaker); !ok) return ok;
   if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
+  if (auto ok = check_number("concurrency", options.concurrency, 1, 65536); !ok) return ok;
+  if (auto ok = check_number("max_nesting", options.max_nesting, 1, 100); !ok) return ok;
   if (options.log_format != "text" && options.log_format != "json") {
     return refuse("log_format", in_quotes(options.log_format) + " is neither 'text' nor 'json'");
   }

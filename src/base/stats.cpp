@@ -20,7 +20,7 @@ const char* to_string(BreakerState state) noexcept {
 }
 
 const char* to_string(CallOutcome outcome) noexcept {
-  static constexpr const char* kNames[] = {"ok", "error", "timeout", "crashed", "shed"};
+  static constexpr const char* kNames[] = {"ok", "error", "timeout", "crashed", "shed", "cancelled"};
   static_assert(std::size(kNames) == kCallOutcomes);
   LAIR_ASSERT(static_cast<std::size_t>(outcome) < kCallOutcomes);
   return kNames[static_cast<std::size_t>(outcome)];
@@ -89,6 +89,7 @@ Json to_json_value(const PoolStats& stats) {
           {"timeout", stats.timeout},
           {"crashed", stats.crashed},
           {"shed", stats.shed},
+          {"cancelled", stats.cancelled},
           {"inflight", stats.inflight},
           {"retries", stats.retries},
           {"retries_denied", stats.retries_denied},

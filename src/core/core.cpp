@@ -192,7 +192,9 @@ Outcome Core::on(const Checkin& event) {
     row->calls += event.completed;
   }
   if (row->state != WorkerState::kBusy) return Outcome::kDone;  // it is already being ended
-  if (!event.clean) {
+  if (!event.clean && event.may_recover && can_recover(*row)) {
+    begin_recovery(*row, event.reason);
+  } else if (!event.clean) {
     end(*row, event.reason, false);
   } else if (row->taken == 0 && shutting_down_) {
     end(*row, Reason::kShutdown, true);

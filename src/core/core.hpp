@@ -129,6 +129,7 @@ class Core {
     TimePoint idle_since{};                   // unused
     TimePoint well_since{};                   // served, or answered a check
     TimePoint check_ends = TimePoint::max();  // when a check that has begun has been missed
+    Reason recovers_from = Reason::kNone;     // it is asked to give up a call rather than whether it is well
     unsigned failed_checks = 0;               // in a row
     TimePoint kill_at = TimePoint::max();
     std::optional<Token> reserved_for;  // an exclusive waiter drains it; older waiters still get on
@@ -200,6 +201,8 @@ class Core {
   TimePoint idle_ends(const Slot& slot) const;
   void check_health();
   void begin_check(Row& row);
+  bool can_recover(const Row& row) const;
+  void begin_recovery(Row& row, Reason reason);
   Outcome answered(Row* row, bool well);
   TimePoint check_due(const Row& row) const;
   // Succession.

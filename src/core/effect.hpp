@@ -38,6 +38,9 @@ struct Stop {  // gently: the shutdown command and SIGTERM; a Kill follows if it
 struct Check {  // ask it whether it is well: CheckPassed, CheckFailed, or nothing
   WorkerRef worker;
 };
+struct Cancel {  // have it give up its call, and prove it: CheckPassed, or nothing
+  WorkerRef worker;
+};
 struct Kill {
   WorkerRef worker;
   Reason reason;
@@ -67,8 +70,8 @@ struct Rearm {};         // next_timer() may have come nearer
 struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed
 struct Drained {};       // shutting down, and no process is left
 
-using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Kill, Forget, Moved, Succeeded, Reloaded,
-                            Rearm, ReadyChanged, Drained>;
+using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Cancel, Kill, Forget, Moved, Succeeded,
+                            Reloaded, Rearm, ReadyChanged, Drained>;
 
 // A list that doesn't allocate for the one or two effects of a checkout or a check-in.
 class Effects {

@@ -49,6 +49,8 @@ struct Checkin {
   WorkerRef worker;
   Epoch epoch;
   bool clean = true;  // false: the worker must die, of `reason`
+  // Not clean, but it may come to itself: it is asked to give up what it does, and dies only if it does not.
+  bool may_recover = false;
   Reason reason = Reason::kNone;
   std::uint32_t completed = 0;  // calls it answered under this hold
 };

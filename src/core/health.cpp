@@ -1,7 +1,11 @@
 // Checks: an idle worker that has rested for `health_interval` is asked whether it is well. One that does not answer in time
 // is ended; one that answers with an error is degraded, and ended at the third such answer in a row. A busy worker
 // is not asked: its call's deadline governs it.
+//
+// A worker whose call missed its deadline, or was cancelled, is in the same state while it is asked to give the call up: it has
+// `cancel_grace` for that.
 #include <algorithm>
+#include <utility>
 
 #include "core/core.hpp"
 
@@ -23,6 +27,20 @@ void Core::begin_check(Row& row) {
   effects_->push(Check{row.ref});
 }
 
+// One that is to leave anyway need not.
+bool Core::can_recover(const Row& row) const {
+  return config_.cancel_grace > Duration::zero() && row.taken == 0 && row.retire == Reason::kNone &&
+         !row.apart && !shutting_down_;
+}
+
+void Core::begin_recovery(Row& row, Reason reason) {
+  move(row, WorkerState::kChecking, Reason::kNone);
+  row.check_ends = now_ + config_.cancel_grace;
+  row.recovers_from = reason;
+  effects_->push(Cancel{row.ref});
+  effects_->push(Rearm{});
+}
+
 void Core::check_health() {
   looked_at_health_ = now_;
   if (shutting_down_) return;
@@ -32,7 +50,7 @@ void Core::check_health() {
     if (row.state == WorkerState::kIdle && check_due(row) <= now_) {
       begin_check(row);
     } else if (row.state == WorkerState::kChecking && row.check_ends <= now_) {
-      end(row, Reason::kUnhealthy, false);
+      end(row, row.recovers_from == Reason::kNone ? Reason::kUnhealthy : row.recovers_from, false);
     }
   }
 }
@@ -40,7 +58,8 @@ void Core::check_health() {
 Outcome Core::answered(Row* row, bool well) {
   const Outcome outcome = admit(row, WorkerEvent::kCheckPassed);
   if (outcome != Outcome::kDone) return outcome;
-  row->failed_checks = well ? 0 : row->failed_checks + 1;
+  const bool recovered = std::exchange(row->recovers_from, Reason::kNone) != Reason::kNone;
+  if (!recovered) row->failed_checks = well ? 0 : row->failed_checks + 1;
   if (row->failed_checks >= kMostFailedChecks) {
     end(*row, Reason::kUnhealthy, true);
     return outcome;

@@ -10,6 +10,8 @@ const char* to_string(Reason reason) noexcept {
       return "crash";
     case Reason::kTimeout:
       return "timeout";
+    case Reason::kCancelled:
+      return "cancelled";
     case Reason::kProtocol:
       return "protocol";
     case Reason::kUnhealthy:

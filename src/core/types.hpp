@@ -33,6 +33,7 @@ enum class Reason : std::uint8_t {
   kNone,
   kCrash,        // it ended, or closed its channel, unasked
   kTimeout,      // it had a call whose deadline passed
+  kCancelled,    // it had a call that was cancelled, and did not give it up
   kProtocol,     // it broke the protocol
   kUnhealthy,    // it did not answer a check in time, or only with errors
   kStartFailed,  // it did not become ready
@@ -95,6 +96,7 @@ struct CoreConfig {
   Duration overflow_after = std::chrono::milliseconds(250);
   Duration overflow_idle = std::chrono::seconds(60);
   Duration terminate_grace = std::chrono::seconds(5);
+  Duration cancel_grace = std::chrono::milliseconds(250);
   Duration health_interval = kForever;  // of rest, after which an idle worker is checked
   Duration health_timeout = std::chrono::seconds(5);
   // When a worker is replaced though nothing is wrong with it. 0 and kForever: never.

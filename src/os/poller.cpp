@@ -19,15 +19,31 @@ Poller::Poller() : epoll_(failpoint::refuses(Point::kEpollCreate) ? -1 : ::epoll
   if (!epoll_) throw_refused("epoll_create1");
 }
 
-bool Poller::add(int fd, std::uint64_t tag) {
-  if (fd < 0) return true;
+static epoll_event event_of(std::uint32_t what, std::uint64_t tag) {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = what;
   event.data.u64 = tag;
+  return event;
+}
+
+static bool add_for(int epoll, int fd, epoll_event event) {
+  if (fd < 0) return true;
   const int result =
-      failpoint::refuses(Point::kEpollAdd) ? -1 : ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+      failpoint::refuses(Point::kEpollAdd) ? -1 : ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
   LAIR_ASSERT(result == 0 || errno == ENOMEM || errno == ENOSPC, "epoll_ctl: adding a wrong descriptor");
   return result == 0;
+}
+
+bool Poller::add(int fd, std::uint64_t tag) { return add_for(epoll_.get(), fd, event_of(EPOLLIN, tag)); }
+
+bool Poller::add_writable(int fd, std::uint64_t tag) {
+  return add_for(epoll_.get(), fd, event_of(EPOLLOUT, tag));
+}
+
+void Poller::also_writable(int fd, std::uint64_t tag, bool counts) {
+  epoll_event event = event_of(counts ? EPOLLIN | EPOLLOUT : EPOLLIN, tag);
+  const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+  LAIR_ASSERT(result == 0, "epoll_ctl: changing what is not watched");
 }
 
 void Poller::remove(int fd) {

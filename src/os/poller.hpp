@@ -21,6 +21,10 @@ class Poller {
   // Readable (or closed, or broken: reading will tell). A descriptor that is -1 is ignored. False, with errno set, where
   // the system has no room to watch another one.
   [[nodiscard]] bool add(int fd, std::uint64_t tag);
+  // The same for room to write.
+  [[nodiscard]] bool add_writable(int fd, std::uint64_t tag);
+  // Of one that is watched for reading: whether room to write counts, too.
+  void also_writable(int fd, std::uint64_t tag, bool counts);
   // Must come before the descriptor is closed. One that was not added is ignored.
   void remove(int fd);
   // Blocks until something is readable or the deadline; `events` is replaced. Interruptions end the wait early.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -37,6 +38,11 @@ Stream Stream::socket(Fd fd) {
   Stream stream;
   stream.socket_ = true;
   stream.in_ = std::move(fd);
+  constexpr timeval patience{
+      .tv_sec = 0, .tv_usec = std::chrono::duration_cast<std::chrono::microseconds>(kPatience).count()};
+  static_assert(kPatience < std::chrono::seconds(1));
+  // Not refused to a socket.
+  (void)::setsockopt(stream.in_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   return stream;
 }
 

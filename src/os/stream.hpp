@@ -7,8 +7,10 @@
 // Thread-safety: one thread at a time, but for `interrupt`.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <lair/deadline.hpp>
 #include <string_view>
 
 #include "os/fd.hpp"
@@ -46,7 +48,9 @@ class Stream {
   static constexpr std::size_t kMostPieces = 4;
   IoResult write(const Piece* pieces, std::size_t count);
   IoResult read(char* data, std::size_t size);
-  // On a socket only: blocks until there is something to read, or `interrupt`. One system call where polling takes two.
+  // On a socket only: blocks until there is something to read, or `interrupt`, or kPatience has passed (kWouldBlock), give
+  // or take the kernel's tick. One system call where polling takes two.
+  static constexpr Duration kPatience = std::chrono::milliseconds(500);
   bool is_socket() const { return socket_; }
   IoResult wait_read(char* data, std::size_t size);
   // Ends a wait_read, now or the next one, with kClosed; what had arrived before is still read first. From then on the

@@ -23,10 +23,11 @@ timespec to_timespec(Duration duration) {
 
 Ready wait_for_io(const Interest& interest, Deadline deadline) {
   // POLLHUP and POLLERR are always reported; reading then says what it was.
-  std::array<pollfd, 3> polls = {{
+  std::array<pollfd, 4> polls = {{
       {.fd = interest.in_fd, .events = POLLIN, .revents = 0},
       {.fd = interest.out_fd, .events = POLLOUT, .revents = 0},
       {.fd = interest.exit_fd, .events = POLLIN, .revents = 0},
+      {.fd = interest.stop_fd, .events = POLLIN, .revents = 0},
   }};
   for (;;) {
     std::optional<timespec> timeout;
@@ -44,7 +45,8 @@ Ready wait_for_io(const Interest& interest, Deadline deadline) {
   return {.timed_out = false,
           .readable = polls[0].revents != 0,
           .writable = polls[1].revents != 0,
-          .exited = polls[2].revents != 0};
+          .exited = polls[2].revents != 0,
+          .stopped = polls[3].revents != 0};
 }
 
 }  // namespace lair::os

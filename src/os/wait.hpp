@@ -11,12 +11,14 @@ struct Interest {
   int in_fd = -1;    // readable?
   int out_fd = -1;   // writable? may be the same as in_fd; -1: don't care
   int exit_fd = -1;  // a pidfd: readable when the process has ended
+  int stop_fd = -1;  // readable when the wait is to end
 };
 struct Ready {
   bool timed_out = false;
   bool readable = false;  // or closed: reading will tell
   bool writable = false;
   bool exited = false;
+  bool stopped = false;
 };
 
 // Blocks until one of them, or the deadline. Interruptions by signals are not seen. A system that refuses to

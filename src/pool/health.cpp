@@ -79,7 +79,7 @@ void Supervisor::on_check_reply(Ward& ward) {
                            "broke the protocol in answer to a check: " + malformed.problem, kWrong);
                  },
              },
-             wire::decode_reply(header, std::get<std::string_view>(received)));
+             wire::decode_plain_reply(header, std::get<std::string_view>(received)));
 }
 
 void Supervisor::condemn(Ward& ward, Reason reason, std::string why, const char* check) {

@@ -29,16 +29,27 @@ class Parker {
   // What the waiter is told. A grant or a refusal is final; a wake is a hint that may come first.
   struct Notice {
     bool woken = false;
+    bool stopped = false;  // its call is to end
     std::optional<Hold> grant = {};
     std::optional<core::Refuse> refusal = {};
 
     bool final() const { return grant || refusal; }
   };
 
+  // Told in place of a thread that waits. Must not block, nor call back.
+  class Listener {
+   public:
+    virtual void post(core::Token token, Notice notice) = 0;
+
+   protected:
+    ~Listener() = default;
+  };
+
   // For a new waiter. Notices for an older token are dropped.
-  void lend(core::Token token) {
+  void lend(core::Token token, Listener* listener = nullptr) {
     const std::lock_guard lock(mutex_);
     token_ = token;
+    listener_ = listener;
     notice_ = {};
   }
 
@@ -46,7 +57,9 @@ class Parker {
     {
       const std::lock_guard lock(mutex_);
       if (token != token_) return;
+      if (listener_ != nullptr) return listener_->post(token, notice);
       notice_.woken = notice_.woken || notice.woken;
+      notice_.stopped = notice_.stopped || notice.stopped;
       if (notice.grant) notice_.grant = notice.grant;
       if (notice.refusal) notice_.refusal = notice.refusal;
     }
@@ -57,7 +70,7 @@ class Parker {
   // would keep the worker's channel and pidfd open, long after its end, until somebody waits here again.
   Notice wait(TimePoint deadline) {
     std::unique_lock lock(mutex_);
-    const auto told = [this] { return notice_.woken || notice_.final(); };
+    const auto told = [this] { return notice_.woken || notice_.stopped || notice_.final(); };
     if (deadline == TimePoint::max()) {
       told_.wait(lock, told);
     } else {
@@ -76,6 +89,7 @@ class Parker {
   std::mutex mutex_;
   std::condition_variable told_;
   core::Token token_ = 0;
+  Listener* listener_ = nullptr;
   Notice notice_;
 };
 

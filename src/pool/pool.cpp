@@ -8,6 +8,7 @@
 #include "base/options_table.hpp"
 #include "os/proc.hpp"
 #include "pool/shell.hpp"
+#include "pool/stream_buffer.hpp"
 #include "worker/keeper_launcher.hpp"
 #include "worker/warm_launcher.hpp"
 
@@ -18,7 +19,7 @@ using pool::Shell;
 
 struct Lease::Impl {
   std::shared_ptr<Shell> shell;
-  Hold hold;
+  std::shared_ptr<pool::HeldWorker> held;
   pool::LeaseWatch::Ticket ticket = 0;
 };
 
@@ -87,8 +88,25 @@ Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* fil
   Result<Hold> hold = shell_->take_lease(deadline);
   if (!hold) return std::move(hold).error();
   const pool::LeaseWatch::Ticket ticket = shell_->lease_taken(*hold, file, line);
+  auto held = std::make_shared<pool::HeldWorker>(*std::move(hold));
   return Lease(std::unique_ptr<Lease::Impl>(
-      new Lease::Impl{.shell = shell_, .hold = *std::move(hold), .ticket = ticket}));
+      new Lease::Impl{.shell = shell_, .held = std::move(held), .ticket = ticket}));
+}
+
+void Pool::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
+  // There, no thread is left that could say so later.
+  if (shell_->inert()) return done(shell_->inert_error());
+  shell_->start(options, command, arguments, std::move(done));
+}
+
+std::unique_ptr<StreamSource> Pool::open(const CallOptions& options, std::string_view command,
+                                         Json arguments) {
+  if (shell_->inert()) return std::make_unique<pool::NoStream>(shell_->inert_error());
+  return shell_->open(options, command, arguments);
+}
+
+void Pool::expose_json(std::string name, HostFunction function) {
+  if (!shell_->inert()) shell_->host_functions().expose(std::move(name), std::move(function));
 }
 
 std::vector<CommandInfo> Pool::commands() const {
@@ -169,26 +187,42 @@ void Lease::release() noexcept {
     return;
   }
   shell.lease_returned(impl->ticket);
-  if (impl->hold.epoch != 0) shell.give_back(impl->hold, {.completed = impl->hold.completed});
+  if (impl->held->release()) {
+    const Hold& hold = impl->held->hold();
+    shell.give_back(hold, {.completed = hold.completed});
+  }
 }
 
 Result<Json> Lease::invoke(const CallOptions& options, std::string_view command, Json arguments) {
   LAIR_ASSERT(impl_ != nullptr);
   Shell& shell = *impl_->shell;
   if (shell.inert()) return shell.inert_error();
-  if (impl_->hold.epoch == 0) {
-    Error error{.kind = ErrorKind::kWorkerLost,
-                .delivery = Delivery::kNotSent,
-                .message = "the lease's worker ended in an earlier call; take a new lease",
-                .worker = shell.identity(impl_->hold.record)};
-    return error;
+  pool::HeldWorker& held = *impl_->held;
+  if (const auto state = held.use(); state != pool::HeldWorker::State::kFree) {
+    return shell.not_free(state, held, command);
   }
-  return shell.call_on(impl_->hold, options, command, arguments);
+  Result<Json> result = shell.call_on(held.hold(), options, command, arguments);
+  // Only the thread that calls may release.
+  (void)held.leave();
+  return result;
+}
+
+void Lease::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
+  LAIR_ASSERT(impl_ != nullptr);
+  if (impl_->shell->inert()) return done(impl_->shell->inert_error());
+  impl_->shell->start(options, command, arguments, std::move(done), impl_->held);
+}
+
+std::unique_ptr<StreamSource> Lease::open(const CallOptions& options, std::string_view command,
+                                          Json arguments) {
+  LAIR_ASSERT(impl_ != nullptr);
+  if (impl_->shell->inert()) return std::make_unique<pool::NoStream>(impl_->shell->inert_error());
+  return impl_->shell->open(options, command, arguments, impl_->held);
 }
 
 WorkerIdentity Lease::worker() const {
   LAIR_ASSERT(impl_ != nullptr);
-  return impl_->shell->identity(impl_->hold.record);
+  return impl_->shell->identity(impl_->held->record());
 }
 
 }  // namespace lair

@@ -44,18 +44,22 @@ struct Record {
   std::string complaint;             // what speaks against it; empty: nothing
   std::optional<TimePoint> checked;  // when it last answered a check
   std::uint64_t memory = 0;          // private bytes, when they were last looked at
-  // When the call that it runs must have ended; the supervisor interrupts its channel then.
-  TimePoint call_due = TimePoint::max();
   struct Running {
+    core::Epoch epoch;         // of the hold
     std::string_view command;  // its caller's, who waits for it
     TimePoint since;
     bool reported = false;  // as slow
   };
-  std::optional<Running> running;  // the call that it has; a lease has none between its calls
-  bool interrupted = false;        // it has been: the channel is of no use any more
+  std::vector<Running> running;  // the calls that it has; a lease has none between its calls
 };
 
 using RecordPtr = std::shared_ptr<Record>;
+
+// For messages: "0.1 (pid 4711)".
+inline std::string name_of(const Record& record) {
+  return std::to_string(record.ref.slot) + '.' + std::to_string(record.ref.generation) + " (pid " +
+         std::to_string(record.process.pid) + ')';
+}
 
 // By slot: its worker's, and that of the worker beside it while one succeeds the other.
 using Records = std::vector<std::array<RecordPtr, 2>>;

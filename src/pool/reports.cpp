@@ -47,10 +47,13 @@ void Supervisor::moved(const core::Moved& news) {
 void Supervisor::tell_check(const Ward& ward, bool failed, const char* reason, std::string message) {
   const core::WorkerRef ref = ward.record->ref;
   std::string text = log_name(ref) + "the worker " + message;
+  // The core began to count a moment before the check was sent.
+  Duration took = SteadyClock::now() - ward.check_began;
+  if (std::string_view(reason) == kMissed) took = std::max(took, shell_.options_.health_timeout);
   shell_.tell(failed ? LogLevel::kWarn : LogLevel::kInfo, std::move(text),
               {.kind = PoolEventKind::kHealth,
                .worker = PoolEvent::Worker{ref.slot, ref.generation},
-               .took = SteadyClock::now() - ward.check_began,
+               .took = took,
                .reason = reason,
                .message = std::move(message)});
 }

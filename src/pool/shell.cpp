@@ -8,6 +8,7 @@
 #include "base/assert.hpp"
 #include "base/duration.hpp"
 #include "base/overloaded.hpp"
+#include "pool/reactor.hpp"
 #include "pool/supervisor.hpp"
 
 namespace lair::pool {
@@ -27,6 +28,7 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .overflow_after = options.overflow_after,
           .overflow_idle = options.overflow_idle,
           .terminate_grace = options.terminate_grace,
+          .cancel_grace = options.cancel_grace,
           .health_interval = options.health_interval,
           .health_timeout = options.health_timeout,
           .max_calls = options.max_calls,
@@ -36,15 +38,6 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .queue_interval = options.queue_interval,
           .seed = std::random_device{}()};
 }
-
-constexpr Duration kReportMargin = std::chrono::milliseconds(500);
-
-// The worker that this thread had last: where the kernel has put the two, and what their caches hold, suits them.
-struct LastWorker {
-  std::uint64_t pool = 0;
-  std::uint32_t slot = 0;
-};
-thread_local LastWorker last_worker;
 
 // Addresses of pools are used again, these are not.
 std::uint64_t next_serial() {
@@ -70,7 +63,10 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
   (void)step(core::Begin{});
 }
 
-Shell::~Shell() { shutdown(std::nullopt); }
+Shell::~Shell() {
+  shutdown(std::nullopt);
+  reactor_.reset();
+}
 
 Error Shell::inert_error() const {
   return {.kind = ErrorKind::kUnavailable,
@@ -158,143 +154,7 @@ void Shell::deliver(const Outbox& outbox) {
   if (outbox.ready_changed) ready_changed_.notify_all();
 }
 
-// --- Waiting for a worker --------------------------------------------------------------------------
-
-// A token is a parker's number and a serial that tells this waiter from those before it.
-std::uint32_t Shell::borrow_parker() {
-  if (free_parkers_.empty()) {
-    parkers_.emplace_back();
-    return static_cast<std::uint32_t>(parkers_.size() - 1);
-  }
-  const std::uint32_t index = free_parkers_.back();
-  free_parkers_.pop_back();
-  return index;
-}
-
-Result<Hold> Shell::take(const Wanted& wanted) {
-  const Deadline deadline = wanted.deadline;
-  const Deadline queue_deadline = wanted.queue_deadline;
-  const Deadline until = std::min(deadline, queue_deadline);
-  const TimePoint came = wanted.since.value_or(SteadyClock::now());
-  Outbox outbox;
-  std::unique_lock lock(mutex_);
-  if (!wanted.command.empty() && !wanted.admitted) {
-    if (announced_ != nullptr && !announced_->knows(wanted.command)) {
-      const auto announced = announced_;
-      lock.unlock();
-      return unknown_command(*announced, wanted.command);
-    }
-    ++counters_.admitted;
-    retry_budget_.call();
-  }
-  if (wanted.pass != nullptr) {
-    if (auto refusal = refused_before_wait(wanted)) return *std::move(refusal);
-  }
-  const std::uint32_t index = borrow_parker();
-  const core::Token token = core::Token{++next_token_} << 32 | index;
-  Parker& parker = parkers_[index];
-  TimePoint now;  // of the last step
-
-  const auto wait_ended = [&] {
-    const bool late = deadline <= queue_deadline;
-    now = SteadyClock::now();
-    outbox.wake_supervisor |= rejected(late ? Rejection::kDeadline : Rejection::kCheckoutTimeout, now);
-    return queue_wait_ended(late, now - came);
-  };
-  // Ends the wait, still or again under the mutex.
-  const auto settle = [&](const Parker::Notice& notice) -> Result<Hold> {
-    free_parkers_.push_back(index);
-    if (notice.grant) {
-      if (wanted.pass != nullptr) {
-        if (auto refusal = refused_on_dispatch(*wanted.pass, wanted.command)) {
-          effects_.clear();
-          const core::Checkin unused{.worker = notice.grant->record->ref, .epoch = notice.grant->epoch};
-          now = SteadyClock::now();
-          const Outcome outcome = core_.step(unused, now, effects_);
-          LAIR_ASSERT(outcome == Outcome::kDone);
-          sort(effects_, now, outbox);
-          return *std::move(refusal);
-        }
-      }
-      ledger_.got_worker(now - came);
-      // A lease's calls come later, each with a deadline of its own.
-      if (!wanted.exclusive)
-        outbox.wake_supervisor |= watch_call(*notice.grant->record, deadline, wanted.command, now);
-      last_worker = {serial_, notice.grant->record->ref.slot};
-      return *notice.grant;
-    }
-    if (notice.refusal->why == core::RefuseReason::kExpired) return wait_ended();
-    outbox.wake_supervisor |= rejected(rejection_of(notice.refusal->why), now);
-    return refused(*notice.refusal);
-  };
-  const auto step_own = [&](const core::Event& event) {
-    effects_.clear();
-    now = SteadyClock::now();
-    const Outcome outcome = core_.step(event, now, effects_);
-    LAIR_ASSERT(outcome != Outcome::kIllegal);
-    return sort(effects_, now, outbox, token);
-  };
-  const auto leave = [&] {
-    lock.unlock();
-    deliver(outbox);
-    outbox = {};
-  };
-
-  parker.lend(token);
-  core::Eligibility who;
-  if (last_worker.pool == serial_) who.rather = last_worker.slot;
-  auto mine = step_own(core::Checkout{.token = token,
-                                      .who = who,
-                                      .exclusive = wanted.exclusive,
-                                      .deadline = until.when(),
-                                      .since = wanted.since,
-                                      .patient = !wanted.exclusive && deadline.is_never()});
-  if (mine && mine->final()) {
-    Result<Hold> hold = settle(*mine);
-    leave();
-    return hold;
-  }
-  bool claim = mine && mine->woken;
-  for (;;) {
-    if (claim) {
-      mine = step_own(core::Claim{token});
-      if (mine && mine->final()) {
-        Result<Hold> hold = settle(*mine);
-        leave();
-        return hold;
-      }
-    }
-    leave();
-    Parker::Notice notice = parker.wait(until.when());
-    lock.lock();
-    if (notice.final()) {
-      now = SteadyClock::now();
-      Result<Hold> hold = settle(notice);
-      leave();
-      return hold;
-    }
-    claim = notice.woken;
-    if (!claim && until.passed()) {
-      effects_.clear();
-      now = SteadyClock::now();
-      const Outcome outcome = core_.step(core::Abandon{token}, now, effects_);
-      sort(effects_, now, outbox, token);
-      if (outcome == Outcome::kDone) {
-        free_parkers_.push_back(index);
-        Error error = wait_ended();
-        leave();
-        return error;
-      }
-      // It has been granted or refused meanwhile, and the notice is on its way.
-      leave();
-      notice = parker.wait_final();
-      lock.lock();
-      Result<Hold> hold = settle(notice);
-      leave();
-      return hold;
-    }
-  }
-}
+// --- Giving it back ----------------------------------------------------------------------------------
 
 void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall> ended,
                       std::optional<Noted> noted) {
@@ -304,13 +164,12 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall
   hold.record->rests_since = now;
   {
     const std::lock_guard lock(mutex_);
-    if (!call_ended(*hold.record) && verdict.clean) {
-      verdict = {.clean = false, .reason = core::Reason::kTimeout, .completed = verdict.completed};
-    }
+    call_ended(hold);
     effects_.clear();
     const Outcome outcome = core_.step(core::Checkin{.worker = hold.record->ref,
                                                      .epoch = hold.epoch,
                                                      .clean = verdict.clean,
+                                                     .may_recover = verdict.may_recover,
                                                      .reason = verdict.reason,
                                                      .completed = verdict.completed},
                                        now, effects_);
@@ -321,6 +180,26 @@ void Shell::give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall
   }
   deliver(outbox);
   if (!news.empty()) tell_breaker(noted->command, std::move(news));
+}
+
+void Shell::book(const std::optional<EndedCall>& ended, const std::optional<Noted>& noted) {
+  const TimePoint now = SteadyClock::now();
+  std::string news;
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended) close_books(*ended, now);
+    if (noted) news = note(*noted, now);
+  }
+  if (!news.empty()) tell_breaker(noted->command, std::move(news));
+}
+
+bool Shell::watch_call(const Hold& hold, std::string_view command, TimePoint now) {
+  hold.record->running.push_back({.epoch = hold.epoch, .command = command, .since = now});
+  return slow_calls_.began(now);
+}
+
+void Shell::call_ended(const Hold& hold) {
+  std::erase_if(hold.record->running, [&](const Record::Running& call) { return call.epoch == hold.epoch; });
 }
 
 // --- Books, waiting ----------------------------------------------------------------------------------
@@ -342,6 +221,9 @@ void Shell::close_books(const EndedCall& ended, TimePoint now) {
       break;
     case Ending::kShed:
       ++counters_.shed;
+      break;
+    case Ending::kCancelled:
+      ++counters_.cancelled;
       break;
   }
 }
@@ -418,6 +300,9 @@ void Shell::wait_changed(std::unique_lock<std::mutex>& lock, Deadline deadline) 
 }
 
 void Shell::shutdown(std::optional<Duration> grace) {
+  LAIR_ASSERT(!on_reactor(),
+              "a pool must not be shut down, or destroyed, on its own thread: give the call whose completion "
+              "does it an executor");
   const Deadline grace_end =
       Deadline::after(std::max(grace.value_or(options_.shutdown_grace), Duration::zero()));
   (void)step(core::Shutdown{grace_end.when()});

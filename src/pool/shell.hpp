@@ -10,16 +10,19 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <lair/health.hpp>
 #include <lair/lease.hpp>
 #include <lair/pool.hpp>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "core/breaker.hpp"
@@ -28,6 +31,10 @@
 #include "os/event_fd.hpp"
 #include "os/fork_sentinel.hpp"
 #include "pool/alerts.hpp"
+#include "pool/attempt.hpp"
+#include "pool/course.hpp"
+#include "pool/held_worker.hpp"
+#include "pool/host_functions.hpp"
 #include "pool/lease_watch.hpp"
 #include "pool/ledger.hpp"
 #include "pool/notifier.hpp"
@@ -40,22 +47,14 @@
 
 namespace lair::pool {
 
+class Reactor;
 class Supervisor;
 
-// How a call ended, for the books: each call is admitted once and ends as exactly one of these.
-using Ending = CallOutcome;
 // What is booked of it.
 struct EndedCall {
   std::string_view command;
   TimePoint began;
   Ending ending;
-};
-
-// What the holder says about the worker when it gives it back.
-struct Verdict {
-  bool clean = true;
-  core::Reason reason = core::Reason::kNone;
-  std::uint32_t completed = 0;
 };
 
 // What a call came to, for its command's breaker. Once for each time that the breaker let it through.
@@ -65,21 +64,13 @@ struct Noted {
   core::TryOutcome outcome = core::TryOutcome::kNothing;
 };
 
-// A call's arguments, encoded, and its one deadline.
-struct Prepared {
-  std::string arguments;
-  bool positional = false;
-  Deadline deadline = Deadline::never();
-  TimePoint started;
-};
-
-// No worker knows it: what they do know, and what was perhaps meant.
-Error unknown_command(const wire::Announcement& announced, std::string_view command);
-
 // How large the pool may ever be made: the keeper's tables have their size from the start.
 constexpr std::size_t most_size_of(const PoolOptions& options) {
   return std::max<std::size_t>(64, 4 * options.size);
 }
+
+// The supervisor knows more about what took too long than the caller, who waits a little longer for it.
+inline constexpr Duration kReportMargin = std::chrono::milliseconds(500);
 
 class Shell {
  public:
@@ -94,20 +85,19 @@ class Shell {
   // For a lease. If the worker must not be used again, the hold has been given back: its epoch is 0.
   Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command,
                        const Json& arguments);
+  // As Endpoint's.
+  void start(const CallOptions& options, std::string_view command, const Json& arguments, Completion done,
+             std::shared_ptr<HeldWorker> held = {});
+  std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
+                                     const Json& arguments, std::shared_ptr<HeldWorker> held = {});
 
-  struct Wanted {
-    bool exclusive = false;
-    Deadline deadline = Deadline::never();        // of the whole call
-    Deadline queue_deadline = Deadline::never();  // of the wait
-    std::optional<TimePoint> since = {};          // see Checkout
-    std::string_view command = {};                // of a call; empty for a lease
-    bool admitted =
-        false;  // the call is in the books; else it is put there, if a worker would know the command
-    core::Breakers::Pass* pass =
-        nullptr;  // with `command`: its breaker is asked, and notes here what it said
-  };
   // Blocks until either deadline at most. kUnknownCommand: the call was not admitted.
   Result<Hold> take(const Wanted& wanted);
+  // The same in steps; each says how the wait ended, if it has. `listener` is told what `told` is to be told.
+  std::optional<Result<Hold>> enter(Wait& wait, Parker::Listener* listener = nullptr);
+  std::optional<Result<Hold>> told(Wait& wait, const Parker::Notice& notice);
+  // Its time is up, or its stop requested. Nothing: a final notice is on its way.
+  std::optional<Result<Hold>> give_up(Wait& wait);
   // For a lease: a whole worker, and one that is not known to be finished.
   Result<Hold> take_lease(Deadline deadline);
   void give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall> ended = {},
@@ -133,6 +123,31 @@ class Shell {
 
   // The worker's identity as known now; `patience`: how long to wait for its exit status.
   WorkerIdentity identity(const RecordPtr& record, Duration patience = Duration::zero());
+  bool on_reactor() const;  // on this thread
+  HostFunctions& host_functions() { return *host_functions_; }
+
+  // --- Steps of a call -----------------------------------------------------------------------------
+  // What speaks against the call as such; nothing: `course` is set out.
+  std::optional<Error> set_out(Course& course, const CallOptions& options, std::string_view command,
+                               const Json& arguments) const;
+  // After the queue. Nothing: a worker is to be asked.
+  std::optional<Try> took(Course& course, const Result<Hold>& hold);
+  // After the worker. Nothing: another one is to be asked. `gives_back` is false where the hold is kept until the worker
+  // has given up the call.
+  std::optional<Try> attempted(Course& course, const Hold& hold, Attempt attempt, bool gives_back = true);
+  // The same for a lease's call, whose worker is there already and stays, unless it must end: then the epoch is 0.
+  std::optional<Error> admit_held(Course& course, const Hold& hold);
+  Error not_free(HeldWorker::State state, const HeldWorker& held, std::string_view command);
+  Try ended_held(Course& course, Hold& hold, Attempt attempt);
+  // Says how the try's worker ended; waits `patience` at most for that to be known.
+  void describe(Course& course, Try& ended, Duration patience);
+  // After a try that has failed: the time to wait for the next one, or the call's outcome.
+  std::variant<Duration, Result<Json>> tried(Course& course, Try failed);
+  // The next try has succeeded.
+  void mended(const Course& course, Ending ending);
+  // What host functions that this call's worker calls are within.
+  CallContext context_of(const Course& course, const Hold& hold) const;
+
   // True in a child that the program forked: nothing here may be touched.
   bool inert() const { return sentinel_.in_child(); }
   Error inert_error() const;
@@ -150,6 +165,7 @@ class Shell {
   }
 
  private:
+  friend class Reactor;
   friend class Supervisor;
   friend class Stacks;
 
@@ -172,21 +188,23 @@ class Shell {
   bool take_stock(TimePoint now);
   bool watch(AlertKind kind, TimePoint now);  // likewise, when what the alert is about begins
 
-  // One call is one try, or several: tries.cpp.
-  struct Retries {
-    std::size_t most = 0;
-    bool idempotent = false;
-    bool later = false;  // this is not the first try
-  };
-  struct Try {
-    Result<Json> result;
-    std::optional<Ending> open = {};  // not in the books yet: how the call ends if it is not tried again
-  };
-  Try try_once(const Prepared& call, Wanted& wanted, const Retries& retries);
-  Result<Json> try_again(const Prepared& call, Wanted& wanted, Retries retries, Duration patience,
-                         Try failed);
-  void tell_retry(std::string_view command, unsigned failures, const Retries& retries, Duration wait,
-                  const Error& error);
+  Result<Json> call_directly(const CallOptions& options, std::string_view command, const Json& arguments);
+  Try try_once(Course& course);
+  Attempt attempt(Course& course, const Hold& hold);
+  void tell_retry(const Course& course, Duration wait, const Error& error);
+  // Under the mutex: what `enter` and its kin have in common.
+  Result<Hold> settle(Wait& wait, const Parker::Notice& notice, TimePoint now, Outbox& outbox);
+  std::optional<Parker::Notice> step_of(Wait& wait, const core::Event& event, TimePoint& now, Outbox& outbox,
+                                        core::Outcome* outcome = nullptr);
+  Error wait_ended(const Wait& wait, TimePoint now, Outbox& outbox);
+  // A call within a call waits, or waits no longer. False: it must not, for then every worker would wait for its own end.
+  bool waits_within(const Wanted& wanted, int change);
+  Error waits_for_itself(const Wanted& wanted) const;
+  // Of a call that has ended while its worker is kept.
+  void book(const std::optional<EndedCall>& ended, const std::optional<Noted>& noted);
+  // Started when first needed.
+  Result<Reactor*> reactor();
+  void tell_reactor_of_exit();
 
   // A call's business with its command's breaker.
   std::optional<Error> refused_before_wait(const Wanted& wanted);                     // under the mutex
@@ -204,6 +222,7 @@ class Shell {
   std::size_t most_size() const { return most_size_of(options_); }
   Error unfinished(const std::string& what, Duration timeout) const;  // under the mutex
   std::uint32_t borrow_parker();
+  // Under the mutex.
   Parker& parker_of(core::Token token) { return parkers_[static_cast<std::uint32_t>(token)]; }
   void close_books(const EndedCall& ended, TimePoint now);  // under the mutex
   Error refused(const core::Refuse& refusal) const;         // under the mutex
@@ -211,12 +230,9 @@ class Shell {
   // Under the mutex. True: the supervisor sleeps for too long and must be woken, to tell of it.
   bool rejected(Rejection why, TimePoint now);
   Error queue_wait_ended(bool call_deadline, Duration waited) const;  // under the mutex
-  // The deadlines of calls that a worker is busy with: their callers just read, and the supervisor interrupts them.
-  // All under the mutex. True: the supervisor sleeps for too long and must be woken.
-  bool watch_call(Record& record, Deadline deadline, std::string_view command, TimePoint now);
-  bool call_ended(Record& record);  // false: it was interrupted
-  std::vector<RecordPtr> overdue_calls(
-      TimePoint now);  // to be interrupted; their workers count as lost from now on
+  // Under the mutex: a worker has a call. True: the supervisor sleeps for too long and must be woken.
+  bool watch_call(const Hold& hold, std::string_view command, TimePoint now);
+  static void call_ended(const Hold& hold);  // under the mutex
 
   void describe_end(Error& error, const RecordPtr& record, Deadline deadline);
 
@@ -224,6 +240,8 @@ class Shell {
   const PoolOptions options_;
   const std::uint64_t serial_;  // of this pool in this program
   const os::ForkSentinel sentinel_;
+  // Shared with calls of host functions that outlast the pool.
+  const std::shared_ptr<HostFunctions> host_functions_ = std::make_shared<HostFunctions>();
   os::EventFd wake_;
   Notifier notifier_;
 
@@ -244,20 +262,29 @@ class Shell {
   SlowCalls slow_calls_;
   Alerts alerts_;
   ShedReport shed_report_;
-  TimePoint next_call_due_ = TimePoint::max();  // at or before the first deadline of the calls under way
-  PoolStats counters_;                          // the counting fields only, but for those of the ledger
+  PoolStats counters_;  // the counting fields only, but for those of the ledger
   Ledger ledger_;
   bool stopped_ = false;                   // the supervisor has ended
   std::condition_variable ready_changed_;  // with mutex_: workers became ready, or never will
   std::condition_variable exited_;         // with mutex_: a worker was reaped
   std::condition_variable stopped_changed_;
 
+  // Holds of calls that wait, within host functions, for a worker: by how many of them, and the permits of each.
+  struct HeldByWaiting {
+    int waiting = 0;
+    std::uint32_t permits = 1;
+  };
+  std::map<core::Epoch, HeldByWaiting> held_by_waiting_;
+
   StackDesk stack_desk_;  // its own mutex
 
   // --- The supervisor's own ------------------------------------------------------------------------
   std::unique_ptr<Supervisor> supervisor_;
   std::mutex join_mutex_;
-  std::thread thread_;  // last: it uses all of the above
+  std::thread thread_;
+  std::mutex reactor_mutex_;
+  std::atomic<Reactor*> has_reactor_ = nullptr;
+  std::unique_ptr<Reactor> reactor_;  // last, like the thread: they use all of the above
 };
 
 }  // namespace lair::pool

@@ -11,12 +11,7 @@ namespace lair::pool {
 namespace {
 
 // How long the report waits for the stack.
-constexpr Duration kStackPatience = std::chrono::seconds(2);
-
-std::string name_of(const Record& record) {
-  return std::to_string(record.ref.slot) + '.' + std::to_string(record.ref.generation) + " (pid " +
-         std::to_string(record.process.pid) + ')';
-}
+constexpr Duration kReportPatience = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -24,15 +19,17 @@ std::vector<SlowCalls::Slow> SlowCalls::overdue(const Records& records, TimePoin
   std::vector<Slow> found;
   look_at_ = TimePoint::max();
   const auto look = [&](const RecordPtr& record) {
-    if (record == nullptr || !record->running || record->running->reported) return;
-    Record::Running& call = *record->running;
-    const TimePoint due = Deadline::after(after_, call.since).when();
-    if (due > now) {
-      look_at_ = std::min(look_at_, due);
-      return;
+    if (record == nullptr) return;
+    for (Record::Running& call : record->running) {
+      if (call.reported) continue;
+      const TimePoint due = Deadline::after(after_, call.since).when();
+      if (due > now) {
+        look_at_ = std::min(look_at_, due);
+        continue;
+      }
+      call.reported = true;
+      found.push_back({.record = record, .command = std::string(call.command), .since = call.since});
     }
-    call.reported = true;
-    found.push_back({.record = record, .command = std::string(call.command), .since = call.since});
   };
   for (const auto& pair : records) std::for_each(pair.begin(), pair.end(), look);
   return found;
@@ -47,7 +44,7 @@ void Supervisor::report_slow_calls(TimePoint now) {
     shell_.counters_.slow_calls += found.size();
   }
   for (SlowCalls::Slow& slow : found) {
-    stacks_.take(slow.record, Deadline::after(kStackPatience, now),
+    stacks_.take(slow.record, Deadline::after(kReportPatience, now),
                  [this, now, slow](const Stacks::Taken& taken) { report_slow_call(slow, now, taken); });
   }
 }

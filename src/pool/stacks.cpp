@@ -17,13 +17,6 @@ constexpr Duration kFirstPause = std::chrono::microseconds(500);
 constexpr Duration kLongestPause = std::chrono::milliseconds(10);
 // faulthandler writes at most 100 threads of 100 frames.
 constexpr std::size_t kMostText = 1u << 20;
-// The supervisor knows more about what took too long than the caller, who waits a little longer for it.
-constexpr Duration kReportMargin = std::chrono::milliseconds(500);
-
-std::string name_of(const Record& record) {
-  return "worker " + std::to_string(record.ref.slot) + '.' + std::to_string(record.ref.generation) +
-         " (pid " + std::to_string(record.process.pid) + ')';
-}
 
 Error error_of(ErrorKind kind, std::string message) { return {.kind = kind, .message = std::move(message)}; }
 
@@ -139,7 +132,7 @@ void Stacks::start(Watched& watched, TimePoint now) {
 std::optional<Error> Stacks::begin(Watched& watched) {
   const Record& record = *watched.record;
   const wire::Announcement* announced = record.announcement.get();
-  const std::string name = name_of(record);
+  const std::string name = "worker " + name_of(record);
   if (announced == nullptr) {
     return error_of(ErrorKind::kUnavailable,
                     name + " is still starting: it has not said yet how its stack is to be had");
@@ -210,8 +203,9 @@ void Stacks::look(Watched& watched, TimePoint now) {
     watched.file.empty();
     watched.signalled = false;
     if (stack.frames.empty()) {
-      finish(watched, {.stack = error_of(ErrorKind::kInternal,
-                                         "the stack of " + name_of(*watched.record) + " cannot be read")});
+      finish(watched,
+             {.stack = error_of(ErrorKind::kInternal,
+                                "the stack of worker " + name_of(*watched.record) + " cannot be read")});
     } else {
       const TimePoint since = stack.command.empty() ? TimePoint() : then.call_since;
       finish(watched, {.stack = std::move(stack), .call_since = since});
@@ -247,7 +241,7 @@ void Stacks::finish(Watched& watched, const Taken& taken) {
 }
 
 Error Stacks::lateness(const Watched& watched) const {
-  std::string message = name_of(*watched.record) + " did not write its stack in time: ";
+  std::string message = "worker " + name_of(*watched.record) + " did not write its stack in time: ";
   if (os::is_stopped(watched.record->process.pid)) {
     message += "it is stopped (SIGSTOP, or a debugger); SIGCONT has it go on";
   } else if (watched.file.size() > 0) {
@@ -261,9 +255,9 @@ Error Stacks::lateness(const Watched& watched) const {
 Stacks::Situation Stacks::situation_of(const Record& record) const {
   const std::lock_guard lock(shell_.mutex_);
   Situation situation{.state = shell_.core_.slot(record.ref.slot).state};
-  if (record.running) {
-    situation.command = record.running->command;
-    situation.call_since = record.running->since;
+  if (!record.running.empty()) {  // the oldest, of several
+    situation.command = record.running.front().command;
+    situation.call_since = record.running.front().since;
   }
   return situation;
 }
@@ -285,8 +279,8 @@ void Stacks::ended(core::WorkerRef ref) {
   if (found == watched_.end()) return;
   Watched watched = std::move(found->second);
   watched_.erase(found);
-  const Error error =
-      error_of(ErrorKind::kWorkerLost, name_of(*watched.record) + " ended before it had written its stack");
+  const Error error = error_of(ErrorKind::kWorkerLost, "worker " + name_of(*watched.record) +
+                                                           " ended before it had written its stack");
   while (!watched.waiters.empty()) finish(watched, {.stack = error});
 }
 

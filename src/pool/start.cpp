@@ -74,6 +74,7 @@ void Supervisor::advance(Ward& ward, Stage stage) {
 
 void Supervisor::on_channel(Ward& ward) {
   if (ward.check) return on_check_reply(ward);
+  if (ward.cancels) return on_recovery(ward);
   Record& record = *ward.record;
   if (!record.channel || ward.start_failed) return;
   while (ward.stage == Stage::kHandshake || ward.stage == Stage::kWarmUp || ward.stage == Stage::kVerify) {
@@ -138,7 +139,7 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
           },
       },
       *std::make_unique<std::variant<wire::Announcement, wire::StartError, wire::Malformed>>(
-          wire::decode_handshake(payload)));
+          wire::decode_handshake(payload, static_cast<std::uint32_t>(shell_.options_.concurrency))));
 }
 
 void Supervisor::on_started_up(Ward& ward, std::string_view payload) {
@@ -221,7 +222,7 @@ void Supervisor::on_verified(Ward& ward, std::string_view payload) {
                               false, true);
                  },
              },
-             wire::decode_reply(ward.verifying, payload));
+             wire::decode_plain_reply(ward.verifying, payload));
 }
 
 void Supervisor::ready(Ward& ward) {

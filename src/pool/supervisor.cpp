@@ -124,6 +124,7 @@ void Supervisor::carry_out(const core::Effect& effect) {
                  [&](const core::Spawn& e) { spawn(e.worker, e.revision); },
                  [&](const core::Stop& e) { stop(e.worker); },
                  [&](const core::Check& e) { check(e.worker); },
+                 [&](const core::Cancel& e) { cancel(e.worker); },
                  [&](const core::Kill& e) { kill(e.worker, e.reason); },
                  [&](const core::Forget& e) { forget(e.worker); },
                  [&](const core::Moved& e) { moved(e); },
@@ -213,7 +214,12 @@ void Supervisor::kill(core::WorkerRef ref, core::Reason reason) {
       unwatch_channel(*ward);  // its end is no second failure
       ward->check.reset();
     }
-    const bool hangs = reason == core::Reason::kTimeout || reason == core::Reason::kUnhealthy;
+    if (ward->cancels) {
+      unwatch_channel(*ward);
+      ward->cancels.reset();
+    }
+    const bool hangs = reason == core::Reason::kTimeout || reason == core::Reason::kCancelled ||
+                       reason == core::Reason::kUnhealthy;
     if (hangs && announced != nullptr && announced->stack_signal != 0) {
       // What it was doing is worth a moment: its stack goes to its stderr, and from there to the log.
       launcher_->signal(worker_key(ref), announced->stack_signal);
@@ -323,10 +329,12 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
 
   ward.stage_took(ward.took.spawn);
   advance(ward, Stage::kHandshake);
-  const std::string offer = wire::encode_offer({.worker_id = environment_->worker_id(name),
-                                                .generation = record.ref.generation,
-                                                .max_frame = shell_.options_.max_frame,
-                                                .files = shell_.options_.watch});
+  const std::string offer =
+      wire::encode_offer({.worker_id = environment_->worker_id(name),
+                          .generation = record.ref.generation,
+                          .max_frame = shell_.options_.max_frame,
+                          .concurrency = static_cast<std::uint32_t>(shell_.options_.concurrency),
+                          .files = shell_.options_.watch});
   const auto header = wire::frame_header(offer.size());
   // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.
   if (!record.channel->send_now(std::string(header.data(), header.size()) + offer) &&
@@ -356,6 +364,7 @@ void Supervisor::on_exit(Ward& ward, const worker::Exited& exited) {
   }
   (void)shell_.step(core::Exited{record.ref});
   shell_.exited_.notify_all();
+  shell_.tell_reactor_of_exit();
 }
 
 // Its pidfd has fired: it is dead, though the keeper has not reported its status yet.

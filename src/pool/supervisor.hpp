@@ -67,6 +67,7 @@ class Supervisor {
     wire::CallHeader verifying;             // at stage kVerify: the call that it must answer
     TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
+    std::optional<std::uint64_t> cancels;   // the call that it has been asked to give up
     TimePoint check_began{};                // and when it last was
     bool degraded = false;                  // it has answered with an error
     bool exited = false;
@@ -99,6 +100,8 @@ class Supervisor {
   void launch(Ward& ward);
   void stop(core::WorkerRef ref);
   void check(core::WorkerRef ref);
+  void cancel(core::WorkerRef ref);
+  void on_recovery(Ward& ward);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
   void moved(const core::Moved& news);
@@ -116,7 +119,6 @@ class Supervisor {
   void on_process_end(Ward& ward);
   void on_check_reply(Ward& ward);
   void on_timers(TimePoint now);
-  void interrupt_overdue_calls(TimePoint now);
   void report_leases(TimePoint now);
   void report_slow_calls(TimePoint now);
   void report_slow_call(const SlowCalls::Slow& slow, TimePoint seen, const Stacks::Taken& taken);
@@ -180,7 +182,6 @@ class Supervisor {
   bool watches_code_ = false;                    // the poller tells of it
   TimePoint core_timer_ = TimePoint::max();      // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();      // likewise
-  TimePoint calls_due_ = TimePoint::max();       // likewise
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise
   TimePoint alerts_due_ = TimePoint::max();      // likewise
   TimePoint sheds_due_ = TimePoint::max();       // likewise

@@ -1,5 +1,4 @@
-// What the supervisor does because time has passed: the core's timers, starts that take too long, calls that miss their
-// deadline, leases that are held for long, slow calls, kills that were put off.
+// What the supervisor does because time has passed: the core's timers, starts that take too long, leases that are held for long, slow calls, kills that were put off.
 #include <algorithm>
 #include <csignal>
 
@@ -14,13 +13,12 @@ TimePoint Supervisor::next_wake() {
     const std::lock_guard lock(shell_.mutex_);
     core_timer_ = shell_.core_.next_timer(SteadyClock::now());
     leases_due_ = shell_.leases_.next_look();
-    calls_due_ = shell_.next_call_due_;
     slow_calls_due_ = shell_.slow_calls_.next_look();
     alerts_due_ = shell_.alerts_.next_look();
     sheds_due_ = shell_.shed_report_.next_look();
   }
-  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, calls_due_, alerts_due_, slow_calls_due_,
-                             sheds_due_, stacks_.next(), memory_due()});
+  TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, alerts_due_, slow_calls_due_, sheds_due_,
+                             stacks_.next(), memory_due()});
   for (const auto& [key, ward] : wards_) {
     next = std::min(next, ward->kill_at);
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -32,7 +30,6 @@ TimePoint Supervisor::next_wake() {
 }
 
 void Supervisor::on_timers(TimePoint now) {
-  interrupt_overdue_calls(now);
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
   report_leases(now);
   report_slow_calls(now);
@@ -98,16 +95,6 @@ void Supervisor::report_states() {
   change(code_alert_, code_fails, "code_fails",
          code_fails ? "no worker starts with the newest code; the others go on with theirs"
                     : "a worker has started with the newest code");
-}
-
-void Supervisor::interrupt_overdue_calls(TimePoint now) {
-  if (calls_due_ > now) return;
-  std::vector<RecordPtr> overdue;
-  {
-    const std::lock_guard lock(shell_.mutex_);
-    overdue = shell_.overdue_calls(now);
-  }
-  for (const RecordPtr& record : overdue) record->channel->interrupt();
 }
 
 void Supervisor::report_leases(TimePoint now) {

@@ -63,17 +63,108 @@ void Shell::tell_breaker(std::string_view command, std::string news) {
   wake_.notify();
 }
 
-// --- Trying again ----------------------------------------------------------------------------------
+// --- One try -----------------------------------------------------------------------------------------
 
-static std::uint64_t seed_of(const Prepared& call) {
-  const auto thread = std::hash<std::thread::id>{}(std::this_thread::get_id());
-  return static_cast<std::uint64_t>(call.started.time_since_epoch().count()) ^ thread;
+// What may follow is for `tried` to say, and to put into the books.
+static bool left_open(const Retries& retries, const Result<Json>& result) {
+  return retries.later ||
+         (!result && retries.most > 0 && core::retry_can_mend(result.error(), retries.idempotent));
 }
 
-void Shell::tell_retry(std::string_view command, unsigned failures, const Retries& retries, Duration wait,
-                       const Error& error) {
-  std::string message = "command \"" + std::string(command) + "\": try " + std::to_string(failures + 1) +
-                        " of " + std::to_string(retries.most + 1) + " after " + base::format_duration(wait) +
+static EndedCall ended_call(const Course& course, Ending ending) {
+  return {course.wanted.command, course.call.started, ending};
+}
+
+std::optional<Try> Shell::took(Course& course, const Result<Hold>& hold) {
+  Wanted& wanted = course.wanted;
+  if (!hold) {
+    Try ended{.result = hold.error()};
+    const ErrorKind kind = hold.error().kind;
+    if (kind == ErrorKind::kUnknownCommand) return ended;
+    const Ending ending = kind == ErrorKind::kCancelled ? Ending::kCancelled : Ending::kShed;
+    if (left_open(course.retries, ended.result)) {
+      ended.open = ending;
+    } else {
+      book(ended_call(course, ending), std::nullopt);
+    }
+    return ended;
+  }
+  wanted.admitted = true;
+  ++course.dispatches;
+  const bool stopped = wanted.stop.stop_requested();
+  if (!stopped && !course.call.deadline.passed()) return std::nullopt;
+  // Nothing starts after its deadline.
+  const Ending ending = stopped ? Ending::kCancelled : Ending::kShed;
+  const auto open = course.retries.later ? std::optional(ending) : std::nullopt;
+  give_back(*hold, {}, open ? std::nullopt : std::optional(ended_call(course, ending)),
+            Noted{.pass = course.pass, .command = wanted.command});
+  if (stopped) {
+    return Try{.result = Error{.kind = ErrorKind::kCancelled,
+                               .delivery = Delivery::kNotSent,
+                               .message = quoted(wanted.command) + " was cancelled before it was sent"},
+               .open = open};
+  }
+  const TimePoint now = SteadyClock::now();
+  const std::lock_guard lock(mutex_);
+  (void)rejected(Rejection::kDeadline, now);
+  return Try{.result = queue_wait_ended(true, now - course.call.started), .open = open};
+}
+
+std::optional<Try> Shell::attempted(Course& course, const Hold& hold, Attempt outcome, bool gives_back) {
+  const bool again =
+      outcome.dispatch_again && course.dispatches < kMostDispatches && !course.call.deadline.passed();
+  const auto open = left_open(course.retries, outcome.result) ? std::optional(outcome.ending) : std::nullopt;
+  const Noted noted{.pass = course.pass, .command = course.wanted.command, .outcome = outcome_of(outcome)};
+  const bool crash = noted.outcome == core::TryOutcome::kCrash;
+  const auto ended = again || open ? std::nullopt : std::optional(ended_call(course, outcome.ending));
+  const auto told = crash ? std::nullopt : std::optional(noted);
+  if (gives_back) {
+    give_back(hold, outcome.verdict, ended, told);
+  } else {
+    book(ended, told);
+  }
+  if (again) {
+    course.wanted.since = course.call.started;
+    return std::nullopt;
+  }
+  Try result{.result = std::move(outcome.result), .open = open};
+  if (!result.result && !outcome.verdict.clean) {
+    result.lost = hold.record;
+    result.crash = crash;
+  }
+  return result;
+}
+
+// Adds how the worker ended and what it last said.
+void Shell::describe(Course& course, Try& ended, Duration patience) {
+  Error error = std::move(ended.result).error();
+  const bool ended_itself = error.kind == ErrorKind::kWorkerLost;
+  error.worker = identity(ended.lost, ended_itself ? patience : Duration::zero());
+  if (ended_itself && error.worker->exit) {
+    error.message += ": " + error.worker->exit->describe();
+    const std::lock_guard lock(mutex_);
+    if (!ended.lost->complaint.empty()) error.message += "; it " + ended.lost->complaint;
+  }
+  if (ended_itself) error.message += ". It is being replaced.";
+  if (ended.crash) {
+    note_crash({.pass = course.pass, .command = course.wanted.command, .outcome = core::TryOutcome::kCrash},
+               error);
+  }
+  ended.result = std::move(error);
+}
+
+// --- Trying again ----------------------------------------------------------------------------------
+
+static std::uint64_t seed_of(const Course& course) {
+  const auto thread = std::hash<std::thread::id>{}(std::this_thread::get_id());
+  return (static_cast<std::uint64_t>(course.call.started.time_since_epoch().count()) ^ thread) +
+         course.failures;
+}
+
+void Shell::tell_retry(const Course& course, Duration wait, const Error& error) {
+  const std::string_view command = course.wanted.command;
+  std::string message = quoted(command) + ": try " + std::to_string(course.failures + 1) + " of " +
+                        std::to_string(course.retries.most + 1) + " after " + base::format_duration(wait) +
                         ", because of " + std::string(to_string(error.kind)) + ": " + error.message;
   const std::string text = "[" + options_.name + "] " + message;
   tell(base::LogLevel::kDebug, text,
@@ -84,56 +175,54 @@ void Shell::tell_retry(std::string_view command, unsigned failures, const Retrie
         .command = std::string(command)});
 }
 
-Result<Json> Shell::try_again(const Prepared& call, Wanted& wanted, Retries retries, Duration patience,
-                              Try failed) {
-  std::mt19937_64 random(seed_of(call));
-  retries.later = true;
-  wanted.admitted = true;
-  bool reached = false;
-  bool may_have_run = false;
-  for (unsigned failures = 1;; ++failures) {
-    Error error = std::move(failed.result).error();
-    reached |= failed.open != Ending::kShed;
-    may_have_run |= error.delivery == Delivery::kMaybeExecuted;
-    const Duration wait = core::retry_delay(failures, error, random);
-    // A caller that has waited for a worker as long as it wanted to does not want to wait once more.
-    const bool waited = error.kind == ErrorKind::kOverloaded && wanted.queue_deadline.passed();
-    const bool worthwhile = failures <= retries.most && !waited && wait < call.deadline.remaining() &&
-                            core::retry_can_mend(error, retries.idempotent);
-    {
-      std::unique_lock lock(mutex_);
-      const bool wanted_one = worthwhile && !core_.shutting_down();
-      if (!wanted_one || !retry_budget_.take()) {
-        if (wanted_one) ++counters_.retries_denied;
-        // `shed` is for calls that no try of which has reached a worker.
-        const bool late = error.kind == ErrorKind::kDeadlineExceeded;
-        const Ending lost = late ? Ending::kTimeout : Ending::kCrashed;
-        const Ending ending = failed.open == Ending::kShed && reached ? lost : *failed.open;
-        close_books({wanted.command, call.started, ending}, SteadyClock::now());
-        lock.unlock();
-        if (failures > 1) error.message += " (This was try " + std::to_string(failures) + ".)";
-        if (may_have_run && error.delivery == Delivery::kNotSent) {
-          error.delivery = Delivery::kMaybeExecuted;
-          error.message += " An earlier try may have run.";
-        }
-        return error;
-      }
+std::variant<Duration, Result<Json>> Shell::tried(Course& course, Try failed) {
+  std::mt19937_64 random(seed_of(course));
+  const Wanted& wanted = course.wanted;
+  Error error = std::move(failed.result).error();
+  course.retries.later = true;
+  course.wanted.admitted = true;
+  course.dispatches = 0;
+  ++course.failures;
+  course.reached_worker |= failed.open != Ending::kShed && failed.open != Ending::kCancelled;
+  course.may_have_run |= error.delivery == Delivery::kMaybeExecuted;
+  const Duration wait = core::retry_delay(course.failures, error, random);
+  // A caller that has waited for a worker as long as it wanted to does not want to wait once more.
+  const bool waited = error.kind == ErrorKind::kOverloaded && wanted.queue_deadline.passed();
+  const bool worthwhile = course.failures <= course.retries.most && !waited &&
+                          wait < course.call.deadline.remaining() && !wanted.stop.stop_requested() &&
+                          core::retry_can_mend(error, course.retries.idempotent);
+  bool tries_again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    const bool wanted_one = worthwhile && !core_.shutting_down();
+    if (!wanted_one || !retry_budget_.take()) {
+      if (wanted_one) ++counters_.retries_denied;
+      // `shed` is for calls that no try of which has reached a worker.
+      const bool late = error.kind == ErrorKind::kDeadlineExceeded;
+      const Ending lost = late ? Ending::kTimeout : Ending::kCrashed;
+      const Ending ending = failed.open == Ending::kShed && course.reached_worker ? lost : *failed.open;
+      close_books(ended_call(course, ending), SteadyClock::now());
+    } else {
       ++counters_.retries;
-    }
-    tell_retry(wanted.command, failures, retries, wait, error);
-    {
-      std::unique_lock lock(mutex_);
-      stopped_changed_.wait_for(lock, wait, [this] { return stopped_; });
-    }
-    wanted.queue_deadline = Deadline::after(patience);
-    failed = try_once(call, wanted, retries);
-    if (failed.result) {
-      const std::lock_guard lock(mutex_);
-      close_books({wanted.command, call.started, *failed.open}, SteadyClock::now());
-      ++counters_.retried_ok;
-      return std::move(failed.result);
+      tries_again = true;
     }
   }
+  if (!tries_again) {
+    if (course.failures > 1) error.message += " (This was try " + std::to_string(course.failures) + ".)";
+    if (course.may_have_run && error.delivery == Delivery::kNotSent) {
+      error.delivery = Delivery::kMaybeExecuted;
+      error.message += " An earlier try may have run.";
+    }
+    return error;
+  }
+  tell_retry(course, wait, error);
+  return wait;
+}
+
+void Shell::mended(const Course& course, Ending ending) {
+  const std::lock_guard lock(mutex_);
+  close_books(ended_call(course, ending), SteadyClock::now());
+  ++counters_.retried_ok;
 }
 
 }  // namespace lair::pool

@@ -31,7 +31,8 @@ PoolStats Shell::stats() const {
   const TimePoint now = SteadyClock::now();
   if (stats.waiters > 0) stats.oldest_wait = now - core_.oldest_waiter_since();
   ledger_.fill(stats, now);
-  stats.inflight = stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed;
+  stats.inflight =
+      stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed - stats.cancelled;
   notifier_.fill(stats);
   stats.breakers = breakers_.stats(now);
   stats.workers.reserve(core_.slots());

@@ -1,8 +1,10 @@
 #include "wire/handshake.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 #include "wire/json_codec.hpp"
 
@@ -33,7 +35,8 @@ bool is_real_time_signal(const Json& value) {
 // The kernel's own limit (fs.nr_open) is lower.
 constexpr unsigned kLargestFd = 0x7fff'ffff;
 
-std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair, Announcement announcement) {
+std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair, Announcement announcement,
+                                                                std::uint32_t offered) {
   if (!lair.is_object()) return Malformed{"result.lair is not an object"};
   if (lair.value("version", Json()) != Json(kProtocolVersion)) {
     return Malformed{"the worker chose protocol version " + lair.value("version", Json()).dump() +
@@ -51,8 +54,24 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     announcement.max_frame = limit->get<std::size_t>();
   }
   if (const auto permits = lair.find("concurrency"); permits != lair.end()) {
-    if (*permits != Json(1))
-      return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; 1 was offered"};
+    const bool fits = permits->is_number_unsigned() && *permits >= 1 && *permits <= offered;
+    if (!fits) {
+      return Malformed{"the worker asks for a concurrency of " + permits->dump() + "; " +
+                       std::to_string(offered) + " was offered"};
+    }
+    announcement.concurrency = permits->get<std::uint32_t>();
+  }
+  if (const auto features = lair.find("features"); features != lair.end() && features->is_array()) {
+    const auto has = [&](const char* name) {
+      return std::find(features->begin(), features->end(), Json(name)) != features->end();
+    };
+    announcement.cancels = has("cancel");
+    announcement.streams = has("stream");
+  }
+  if (const auto signal = lair.find("cancel_signal"); signal != lair.end()) {
+    if (!is_real_time_signal(*signal))
+      return Malformed{"result.lair.cancel_signal is not a real-time signal: " + printable(signal->dump())};
+    announcement.cancel_signal = signal->get<int>();
   }
   if (const auto signal = lair.find("stack_signal"); signal != lair.end()) {
     if (!is_real_time_signal(*signal))
@@ -119,6 +138,8 @@ std::string timestamp() {
 }
 
 std::string encode_offer(const Offer& offer) {
+  Json features = Json::array({"cancel", "stream", "callback"});
+  if (offer.files) features.push_back("files");
   const Json request = {
       {"id", 0},
       {"command", "ping"},
@@ -130,13 +151,15 @@ std::string encode_offer(const Offer& offer) {
          {{"version", kProtocolVersion},
           {"generation", offer.generation},
           {"codecs", Json::array({"json"})},
-          {"features", offer.files ? Json::array({"files"}) : Json::array()},
+          {"features", std::move(features)},
+          {"concurrency", offer.concurrency},
           {"max_frame", offer.max_frame}}}}},
   };
   return request.dump();
 }
 
-std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload) {
+std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload,
+                                                                   std::uint32_t concurrency) {
   std::string problem;
   const auto reply = decode_json(payload, problem);
   if (!reply) return Malformed{"the reply is not JSON (" + problem + "): " + printable(payload)};
@@ -171,7 +194,7 @@ std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_v
   announcement.python = text_of(result, "python");
   const auto lair = result.find("lair");
   if (lair == result.end()) return announcement;
-  return decode_choice(*lair, std::move(announcement));
+  return decode_choice(*lair, std::move(announcement), concurrency);
 }
 
 }  // namespace lair::wire

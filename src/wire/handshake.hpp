@@ -30,6 +30,9 @@ struct Announcement {
   Protocol protocol = Protocol::kOne;
   std::uint32_t concurrency = 1;
   std::size_t max_frame = kDefaultMaxFrame;  // of what the worker is willing to read
+  bool cancels = false;                      // it takes CANCEL, and proves that a call has ended
+  bool streams = false;                      // it may be asked for a stream
+  int cancel_signal = 0;                     // tells it that a CANCEL has come; 0: it has none
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
   // Has it append its threads' stacks to a file in its memory, and that file's descriptor there. 0: it has none.
   struct Stacks {
@@ -61,13 +64,15 @@ struct Offer {
   std::string worker_id;
   std::uint64_t generation = 0;
   std::size_t max_frame = kDefaultMaxFrame;
-  bool files = false;  // it is to say which files its code is in
+  std::uint32_t concurrency = 1;  // calls that it may have in flight
+  bool files = false;             // it is to say which files its code is in
 };
 
 std::string encode_offer(const Offer& offer);
 
-// Reads the reply to the offer.
-std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload);
+// Reads the reply to the offer, which was of that `concurrency`.
+std::variant<Announcement, StartError, Malformed> decode_handshake(std::string_view payload,
+                                                                   std::uint32_t concurrency = 1);
 
 // The `files` of a READY, or of a start that failed; those that are none are left out.
 std::vector<std::string> files_of(const Json& said);

@@ -14,6 +14,19 @@ inline constexpr int kProtocolVersion = 2;
 inline constexpr std::size_t kMostNesting = 1000;
 
 // Kinds of a protocol 2 message.
-enum class Kind : int { kCall = 1, kResult = 2, kError = 3, kReady = 4, kShutdown = 5 };
+enum class Kind : int {
+  kCall = 1,
+  kResult = 2,
+  kError = 3,
+  kReady = 4,
+  kShutdown = 5,
+  kChunk = 6,
+  kEnd = 7,
+  kCredit = 8,
+  kCancel = 9,
+  kCancelled = 10,
+  kCallback = 11,
+  kCallbackResult = 12,
+};
 
 }  // namespace lair::wire

@@ -1,9 +1,11 @@
 #include "wire/message.hpp"
 
 #include <charconv>
+#include <memory>
 #include <optional>
 
 #include "base/assert.hpp"
+#include "base/overloaded.hpp"
 #include "wire/frame.hpp"
 #include "wire/json_codec.hpp"
 
@@ -95,9 +97,27 @@ std::optional<Malformed> check_envelope(const Json& message, std::uint64_t id, s
 
 bool is_kind(const Json& message, Kind kind) { return message[0] == Json(static_cast<int>(kind)); }
 
+Reply decode_items(const CallHeader& header, Json message, std::string_view payload) {
+  if (!header.stream) return Malformed{"a part of a stream that was not asked for"};
+  if (message.size() < 4 || !message[3].is_array() || message[3].empty()) {
+    return Malformed{"a CHUNK without its items: " + printable(payload)};
+  }
+  return Items{.items = std::move(message[3].get_ref<Json::array_t&>()), .bytes = payload.size()};
+}
+
+Reply decode_callback(Json message, std::string_view payload) {
+  const bool whole = message.size() >= 6 && message[3].is_number_unsigned() && message[4].is_string() &&
+                     (message[5].is_object() || message[5].is_array());
+  if (!whole)
+    return Malformed{"a CALLBACK that is not [11, id, generation, number, name, args, …]: " +
+                     printable(payload)};
+  return Callback{.number = message[3].get<std::uint64_t>(),
+                  .name = message[4].get<std::string>(),
+                  .arguments = std::move(message[5])};
+}
+
+// After check_envelope.
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
-  if (auto malformed = check_envelope(message, header.id, header.generation, payload))
-    return *std::move(malformed);
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
     return Value{std::move(message[3])};
@@ -110,7 +130,64 @@ Reply decode_reply_two(const CallHeader& header, Json message, std::string_view 
                   .message = text_at(body, "message"),
                   .traceback = text_at(body, "traceback")};
   }
+  if (is_kind(message, Kind::kChunk)) return decode_items(header, std::move(message), payload);
+  if (is_kind(message, Kind::kEnd)) {
+    if (!header.stream) return Malformed{"the end of a stream that was not asked for"};
+    return Complete{};
+  }
+  if (is_kind(message, Kind::kCancelled)) return Cancelled{};
+  if (is_kind(message, Kind::kCallback)) return decode_callback(std::move(message), payload);
   return Malformed{"a message of kind " + message[0].dump() + " in place of a reply"};
+}
+
+// [kind, id, generation
+std::string open_frame(Kind kind, std::uint64_t id, std::uint64_t generation) {
+  std::string frame(kHeaderBytes, '\0');
+  frame += '[';
+  append_number(frame, static_cast<std::uint64_t>(kind));
+  frame += ',';
+  append_number(frame, id);
+  frame += ',';
+  append_number(frame, generation);
+  return frame;
+}
+
+std::string close_frame(std::string frame) {
+  frame += ']';
+  put_header(frame, frame.size() - kHeaderBytes);
+  return frame;
+}
+
+// The tail of a protocol 2 call: its meta.
+void append_meta(std::string& tail, const CallHeader& header) {
+  const char* comma = "";
+  const auto key = [&](const char* name) {
+    tail += comma;
+    tail += name;
+    comma = ",";
+  };
+  tail += ",{";
+  if (header.remaining != kForever) {
+    key("\"ms\":");
+    // Rounded down: the worker should never believe that it has longer than the caller will wait.
+    append_number(tail, static_cast<std::uint64_t>(header.remaining.count() / 1'000'000));
+  }
+  if (!header.traceparent.empty()) {
+    key("\"traceparent\":");
+    append_string(tail, header.traceparent);
+  }
+  if (!header.chain.empty()) {
+    key("\"chain\":");
+    tail += header.chain;
+  }
+  if (header.stream) {
+    key("\"stream\":[");
+    append_number(tail, header.stream->items);
+    tail += ',';
+    append_number(tail, header.stream->bytes);
+    tail += ']';
+  }
+  tail += "}]";
 }
 
 }  // namespace
@@ -125,14 +202,7 @@ CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
     frame.head += ',';
     append_string(frame.head, header.command);
     frame.head += ',';
-    if (header.remaining == kForever) {
-      frame.tail = ",{}]";
-    } else {
-      frame.tail = ",{\"ms\":";
-      // Rounded down: the worker should never believe that it has longer than the caller will wait.
-      append_number(frame.tail, static_cast<std::uint64_t>(header.remaining.count() / 1'000'000));
-      frame.tail += "}]";
-    }
+    append_meta(frame.tail, header);
   } else {
     frame.head += "{\"id\":";
     append_number(frame.head, header.id);
@@ -143,6 +213,47 @@ CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
   }
   put_header(frame.head, frame.payload_size());
   return frame;
+}
+
+std::string encode_cancel(std::uint64_t id, std::uint64_t generation) {
+  return close_frame(open_frame(Kind::kCancel, id, generation));
+}
+
+std::string encode_credit(std::uint64_t id, std::uint64_t generation, CallHeader::Credit more) {
+  std::string frame = open_frame(Kind::kCredit, id, generation);
+  frame += ',';
+  append_number(frame, more.items);
+  frame += ',';
+  append_number(frame, more.bytes);
+  return close_frame(std::move(frame));
+}
+
+std::string encode_callback_result(std::uint64_t id, std::uint64_t generation, std::uint64_t number,
+                                   const Result<Json>& result) {
+  std::string frame = open_frame(Kind::kCallbackResult, id, generation);
+  frame += ',';
+  append_number(frame, number);
+  Error failed;
+  if (result) {
+    if (const auto value = encode_json(*result, "the result")) {
+      frame += ",true,";
+      frame += *value;
+      return close_frame(std::move(frame));
+    } else {
+      failed = value.error();
+      failed.kind = ErrorKind::kRemote;
+    }
+  } else {
+    failed = result.error();
+  }
+  const bool raised = failed.python.has_value();
+  const Json body = {{"type", raised ? failed.python->type : "CallError"},
+                     {"message", raised ? failed.python->message : failed.message},
+                     {"traceback", raised ? failed.python->traceback : ""},
+                     {"kind", std::string(to_string(failed.kind))}};
+  frame += ",false,";
+  frame += body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return close_frame(std::move(frame));
 }
 
 std::string encode_shutdown(Protocol protocol, std::uint64_t id, std::uint64_t generation) {
@@ -161,8 +272,41 @@ Reply decode_reply(const CallHeader& header, std::string_view payload) {
   std::string problem;
   auto message = decode_json(payload, problem);
   if (!message) return Malformed{"a reply that is not JSON (" + problem + "): " + printable(payload)};
-  return header.protocol == Protocol::kTwo ? decode_reply_two(header, *std::move(message), payload)
-                                           : decode_reply_one(header, *std::move(message), payload);
+  if (header.protocol == Protocol::kOne) return decode_reply_one(header, *std::move(message), payload);
+  if (auto malformed = check_envelope(*message, header.id, header.generation, payload))
+    return *std::move(malformed);
+  return decode_reply_two(header, *std::move(message), payload);
+}
+
+PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload) {
+  return std::visit(base::Overloaded{
+                        [](Value& value) -> PlainReply { return std::move(value); },
+                        [](Raised& raised) -> PlainReply { return std::move(raised); },
+                        [](Malformed& malformed) -> PlainReply { return std::move(malformed); },
+                        [](Callback& callback) -> PlainReply {
+                          return Malformed{"a call of the host's function \"" + callback.name +
+                                           "\", which cannot be served here"};
+                        },
+                        [](auto&) -> PlainReply { return Malformed{"neither a result nor an error"}; },
+                    },
+                    *std::make_unique<Reply>(decode_reply(header, payload)));
+}
+
+Addressed decode_addressed(std::uint64_t generation,
+                           const std::function<const CallHeader*(std::uint64_t id)>& find,
+                           std::string_view payload) {
+  std::string problem;
+  auto message = decode_json(payload, problem);
+  if (!message) return {0, Malformed{"a reply that is not JSON (" + problem + "): " + printable(payload)}};
+  if (!message->is_array() || message->size() < 3 || !(*message)[1].is_number_unsigned()) {
+    return {0, Malformed{"not a message [kind, id, generation, …]: " + printable(payload)}};
+  }
+  const auto id = (*message)[1].get<std::uint64_t>();
+  const CallHeader* header = find(id);
+  if (header == nullptr)
+    return {id, Malformed{"a reply with id " + std::to_string(id) + ", which no call has"}};
+  if (auto malformed = check_envelope(*message, id, generation, payload)) return {id, *std::move(malformed)};
+  return {id, decode_reply_two(*header, *std::move(message), payload)};
 }
 
 std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation,

@@ -5,8 +5,10 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <lair/deadline.hpp>
 #include <lair/json.hpp>
+#include <lair/result.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +25,15 @@ struct CallHeader {
   std::uint64_t generation = 0;
   std::string_view command;
   Duration remaining = kForever;
+  std::string_view traceparent = {};
+  // Encoded. The worker gives it back with each call of a function of the host's; empty: nothing is known of it.
+  std::string_view chain = {};
+  // Wants a stream, and may be sent so much of it at first.
+  struct Credit {
+    std::uint64_t items = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::optional<Credit> stream = {};
 };
 
 // A call as it goes out, in pieces, so that large arguments are not copied: `head` begins with the frame's
@@ -39,6 +50,14 @@ struct CallFrame {
 // The payload must fit in 32 bits.
 CallFrame encode_call(const CallHeader& header, std::string_view arguments);
 
+// Whole frames. This one has the worker end the call, and prove it by that call's last frame.
+std::string encode_cancel(std::uint64_t id, std::uint64_t generation);
+// The stream may go on for so much more.
+std::string encode_credit(std::uint64_t id, std::uint64_t generation, CallHeader::Credit more);
+// What a function of the host's has come to.
+std::string encode_callback_result(std::uint64_t id, std::uint64_t generation, std::uint64_t number,
+                                   const Result<Json>& result);
+
 // A whole frame that asks the worker to finish and exit.
 std::string encode_shutdown(Protocol protocol, std::uint64_t id, std::uint64_t generation);
 
@@ -53,10 +72,40 @@ struct Raised {
   std::string message;
   std::string traceback;
 };
-using Reply = std::variant<Value, Raised, Malformed>;
+// Part of a stream, and its end.
+struct Items {
+  std::vector<Json> items;
+  std::size_t bytes = 0;  // of credit that it has cost
+};
+struct Complete {};
+// The call was cancelled, as asked.
+struct Cancelled {};
+// In the middle of the call: a function of the host's is to be called.
+struct Callback {
+  std::uint64_t number = 0;
+  std::string name;
+  Json arguments;
+};
+using Reply = std::variant<Value, Raised, Items, Complete, Cancelled, Callback, Malformed>;
 
-// Reads the reply to the call `header`; anything but that call's reply is Malformed.
+// The last frame of its call?
+inline bool is_final(const Reply& reply) {
+  return !std::holds_alternative<Items>(reply) && !std::holds_alternative<Callback>(reply);
+}
+
+// Reads what comes for the call `header`; anything else is Malformed, also items that were not asked for.
 Reply decode_reply(const CallHeader& header, std::string_view payload);
+// The same for a call that is answered at once or not at all: anything but a value or an error is Malformed.
+using PlainReply = std::variant<Value, Raised, Malformed>;
+PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload);
+// The same for one of several calls. `find`: the header of the call with this id, or null.
+struct Addressed {
+  std::uint64_t id = 0;
+  Reply reply;
+};
+Addressed decode_addressed(std::uint64_t generation,
+                           const std::function<const CallHeader*(std::uint64_t id)>& find,
+                           std::string_view payload);
 
 // What a starting protocol 2 worker says after its handshake.
 struct StartedUp {

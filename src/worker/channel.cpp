@@ -11,6 +11,11 @@ namespace lair::worker {
 
 using os::IoStatus;
 
+namespace {
+// A wait by the kernel's tick may end so much later.
+constexpr Duration kTick = std::chrono::milliseconds(50);
+}  // namespace
+
 Channel::Quiet Channel::quiet(Look look) {
   if (!reader_.empty()) return Quiet::kStrayBytes;
   if (look == Look::kGlance) return Quiet::kYes;
@@ -44,7 +49,7 @@ Channel::NoReply Channel::too_long(bool sent) const {
 
 std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::CallFrame& request,
                                                                    int exit_fd, Deadline deadline,
-                                                                   Waits waits) {
+                                                                   Waits waits, int stop_fd, Turn turn) {
   const bool watched = waits == Waits::kWatched && stream_.is_socket();
   const std::array<std::string_view, 3> pieces = {request.head, request.arguments, request.tail};
   const std::size_t total = request.size();
@@ -74,12 +79,25 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
       }
     }
     const bool sent = written == total;
+    if (turn == Turn::kMidway) {
+      if (sent) {
+        if (const auto frame = reader_.next()) return *frame;
+      }
+      if (reader_.refused_length()) return too_long(sent);  // perhaps behind the frame that is being answered
+    }
 
     // On a dead worker's channel: whatever it has said before still counts, so it is read to its end first.
-    const bool just_read = watched && sent;
+    const bool just_read =
+        watched && sent && stop_fd < 0 && deadline.remaining() > os::Stream::kPatience + kTick;
     if (!exited && !just_read) {
-      const os::Ready ready = os::wait_for_io(
-          {.in_fd = stream_.in_fd(), .out_fd = sent ? -1 : stream_.out_fd(), .exit_fd = exit_fd}, deadline);
+      const os::Ready ready = os::wait_for_io({.in_fd = stream_.in_fd(),
+                                               .out_fd = sent ? -1 : stream_.out_fd(),
+                                               .exit_fd = exit_fd,
+                                               .stop_fd = stop_fd},
+                                              deadline);
+      // A reply that is there counts.
+      if (ready.stopped && !ready.readable && !ready.exited)
+        return NoReply{.failure = Failure::kStopped, .sent = sent};
       if (ready.timed_out) return NoReply{.failure = Failure::kDeadline, .sent = sent};
       exited = ready.exited;
       if (!ready.readable && !exited) continue;
@@ -94,10 +112,7 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
         if (exited) return NoReply{.failure = Failure::kExited, .sent = sent};
         continue;
       case IoStatus::kClosed: {
-        if (watched) {
-          exited = os::wait_for_io({.exit_fd = exit_fd}, Deadline::at(SteadyClock::now())).exited;
-          if (!exited && deadline.passed()) return NoReply{.failure = Failure::kDeadline, .sent = sent};
-        }
+        if (watched) exited = os::wait_for_io({.exit_fd = exit_fd}, Deadline::at(SteadyClock::now())).exited;
         // A socket's end that is closed with bytes still unread resets the connection. The only bytes there are this
         // request's, so it was not wholly read and has not been acted on: as good as not sent.
         const bool read_by_worker = sent && read.error != ECONNRESET;
@@ -107,12 +122,29 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
         return NoReply{.failure = Failure::kSystem, .sent = sent, .detail = std::strerror(read.error)};
     }
     reader_.advance(read.bytes);
+    if (turn == Turn::kMidway && !sent) {
+      if (reader_.refused_length()) return too_long(sent);
+      continue;
+    }
     if (const auto frame = reader_.next()) {
       if (sent) return *frame;
       return NoReply{.failure = Failure::kEarlyReply, .sent = false, .detail = wire::printable(*frame)};
     }
     if (reader_.refused_length()) return too_long(sent);
   }
+}
+
+Channel::Moved Channel::write_now(std::string_view bytes) {
+  Moved moved;
+  while (moved.bytes < bytes.size()) {
+    const os::Stream::Piece piece{.data = bytes.data() + moved.bytes, .size = bytes.size() - moved.bytes};
+    const os::IoResult result = stream_.write(&piece, 1);
+    if (result.status == IoStatus::kWouldBlock) break;
+    moved.broken = result.status != IoStatus::kOk;
+    if (moved.broken) break;
+    moved.bytes += result.bytes;
+  }
+  return moved;
 }
 
 bool Channel::send_now(std::string_view frame) {
@@ -138,7 +170,8 @@ std::variant<std::string_view, std::nullopt_t, Channel::NoReply> Channel::receiv
       case IoStatus::kWouldBlock:
         return std::nullopt;
       case IoStatus::kClosed:
-        return NoReply{.failure = Failure::kClosed, .sent = true};
+        // As in `exchange`: with bytes unread, it had not read the request.
+        return NoReply{.failure = Failure::kClosed, .sent = read.error != ECONNRESET};
       case IoStatus::kFailed:
         return NoReply{.failure = Failure::kSystem, .sent = true, .detail = std::strerror(read.error)};
     }

@@ -27,6 +27,7 @@ class Channel {
   int fd() const { return stream_.in_fd(); }
   // Ids count from 1 on each channel; 0 is the handshake's.
   std::uint64_t next_id() { return ++last_id_; }
+  std::uint64_t last_id() const { return last_id_; }
 
   // Fit for another call? Between two calls nothing may be pending and the peer must be there.
   enum class Quiet : std::uint8_t { kYes, kStrayBytes, kClosed };
@@ -37,7 +38,7 @@ class Channel {
   std::string stray_bytes();
 
   // How an exchange ended without a frame. `sent`: the whole request had left, and may have been acted on.
-  enum class Failure : std::uint8_t { kDeadline, kClosed, kExited, kTooLong, kEarlyReply, kSystem };
+  enum class Failure : std::uint8_t { kDeadline, kStopped, kClosed, kExited, kTooLong, kEarlyReply, kSystem };
   struct NoReply {
     Failure failure;
     bool sent = false;
@@ -48,14 +49,27 @@ class Channel {
   // frame is valid until the channel is next used. Blocks; no locks.
   //
   // kItself: polls for the reply, the worker's end and the deadline at once. kWatched: somebody else calls `interrupt`
-  // at the deadline and at the worker's end, so that on a socket it just reads: two system calls in place of four.
+  // at the worker's end, so that on a socket it just reads, and polls only where the deadline is near: two system calls
+  // in place of four.
   enum class Waits : std::uint8_t { kItself, kWatched };
+  // `stop_fd`: ends it too when readable (kStopped); -1 for none. kMidway: the worker may write while it is written to, as it
+  // does in the middle of a call.
+  enum class Turn : std::uint8_t { kFirst, kMidway };
   std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd,
-                                                   Deadline deadline, Waits waits = Waits::kItself);
+                                                   Deadline deadline, Waits waits = Waits::kItself,
+                                                   int stop_fd = -1, Turn turn = Turn::kFirst);
   // Ends the exchange that waits, or the next one, once what has arrived is read. The channel is of no use afterwards.
   // Any thread.
   void interrupt() const { stream_.interrupt(); }
 
+  // For the reactor: writes as much of these as fits.
+  struct Moved {
+    std::size_t bytes = 0;  // what has left before it broke, too: the peer may have read it
+    bool broken = false;    // the peer is gone, or the system refuses
+  };
+  Moved write_now(std::string_view bytes);
+  bool is_socket() const { return stream_.is_socket(); }
+  int out_fd() const { return stream_.out_fd(); }
   // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.
   bool send_now(std::string_view frame);
   // Reads what is there. A frame, nothing yet (nullopt), or the end.

@@ -18,7 +18,7 @@ using test::options_for;
 
 class Breaker : public test::LeakChecked {};
 
-BreakerStats command(const Pool& pool, const std::string& name) {
+BreakerStats breaker_of(const Pool& pool, const std::string& name) {
   for (const BreakerStats& each : pool.stats().breakers) {
     if (each.command == name) return each;
   }
@@ -41,12 +41,12 @@ TEST_F(Breaker, ACommandThatIsRefusedIsCalledAgainOnceItIsWell) {
   EXPECT_TRUE(refused.error().retry_after_ms);
   EXPECT_TRUE(eventually([&] { return lines.contain("\"exit_now\" of pool \"test\" is quarantined"); }))
       << lines.text();
-  ASSERT_TRUE(eventually([&] { return command(pool, "exit_now").state == BreakerState::kHalfOpen; }));
+  ASSERT_TRUE(eventually([&] { return breaker_of(pool, "exit_now").state == BreakerState::kHalfOpen; }));
   // Answers, if not what was hoped for: Python raises.
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(pool.try_call("exit_now", "text").error().kind, ErrorKind::kRemote);
   }
-  EXPECT_EQ(command(pool, "exit_now").state, BreakerState::kClosed);
+  EXPECT_EQ(breaker_of(pool, "exit_now").state, BreakerState::kClosed);
   EXPECT_TRUE(eventually([&] { return lines.contain("\"exit_now\" of pool \"test\" is called again"); }));
 }
 
@@ -70,8 +70,8 @@ TEST_F(Breaker, AWorkerThatDiesWithItsKeeperWasNotCrashedByItsCommand) {
   ASSERT_NE(keeper, 0);
   ASSERT_EQ(::kill(keeper, SIGKILL), 0);
   for (std::thread& caller : callers) caller.join();
-  EXPECT_EQ(command(pool, "nap").state, BreakerState::kClosed);
-  EXPECT_EQ(command(pool, "nap").failures, 0u);
+  EXPECT_EQ(breaker_of(pool, "nap").state, BreakerState::kClosed);
+  EXPECT_EQ(breaker_of(pool, "nap").failures, 0u);
   EXPECT_TRUE(pool.try_call("nap", 0));
 }
 

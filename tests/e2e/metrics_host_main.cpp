@@ -20,7 +20,9 @@ lair::PoolOptions options(const char* name, std::size_t size) {
 }  // namespace
 
 int main() {
-  lair::Pool text(options("text", 2));
+  lair::PoolOptions unasked = options("text", 2);
+  unasked.cancel_grace = lair::Duration::zero();  // so that a late call costs its worker
+  lair::Pool text(unasked);
   lair::Pool twin(options("twin", 1));
   lair::Pool other_twin(options("twin", 1));
   text.wait_ready();

@@ -186,6 +186,7 @@ TEST_F(WarmParent, AKilledWorkerIsReplacedByAnotherFork) {
 
 TEST_F(WarmParent, ACallThatIsLateIsKilledWithItsStackAndReplaced) {
   PoolOptions options = noted(1);
+  options.cancel_grace = 0ms;
   Lines log(options);
   Pool pool(std::move(options));
   pool.wait_ready();

@@ -16,7 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 namespace failpoint = os::failpoint;
 
-constexpr Duration kPatience = 10s;
+constexpr Duration kEnough = 10s;
 // Less than any timeout, so that a fault which is got over by a timeout alone is found.
 constexpr Duration kTooLong = 8s;
 // Where it is not got over: more than all the patience of a shutdown.
@@ -56,10 +56,10 @@ PoolOptions options_of(Kind kind, Demand demand) {
   PoolOptions options = options_for(std::move(worker), 2);
   options.max_starting = 2;
   options.watch = python;
-  options.start_timeout = kPatience;
-  options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : kPatience;
-  options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * kPatience;
-  options.shutdown_grace = kPatience;
+  options.start_timeout = kEnough;
+  options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : kEnough;
+  options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * kEnough;
+  options.shutdown_grace = kEnough;
   options.terminate_grace = 1s;
   return options;
 }
@@ -106,7 +106,7 @@ void Scenario::use(Pool& pool) {
   calls(pool, 250'000);
   other.join();
   if (!beside) judge(beside.error(), "a call beside the others");
-  const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : kPatience);
+  const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : kEnough);
   if (!stack && kind_ == Kind::kPython) judge(stack.error(), "a stack");
   if (stack && stack->frames.find("lair_worker") == std::string::npos) {
     complain("a stack without frames: " + stack->frames);
@@ -122,7 +122,7 @@ void Scenario::live() {
   auto made = Pool::create(options_of(kind_, demand_));
   if (!made) return judge(made.error(), "making the pool");
   Pool pool = *std::move(made);
-  const auto ready = pool.try_wait_ready(2, demand_ == Demand::kEnded ? Duration(300ms) : kPatience);
+  const auto ready = pool.try_wait_ready(2, demand_ == Demand::kEnded ? Duration(300ms) : kEnough);
   if (!ready) judge(ready.error(), "waiting for it");
   if (ready || demand_ != Demand::kEnded) use(pool);
   if (demand_ != Demand::kEnded) {
@@ -133,11 +133,11 @@ void Scenario::live() {
   }
   const PoolStats stats = pool.stats();
   if (stats.inflight != 0 ||
-      stats.admitted != stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed)
+      stats.admitted != stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed + stats.cancelled)
     complain("the books don't add up: " + to_json_value(stats).dump());
   const bool smooth = stats.workers_started == 2 && stats.workers_exited == 0 && stats.ok == stats.admitted;
   if (demand_ == Demand::kUnnoticed && !smooth) complain("it was noticed: " + to_json_value(stats).dump());
-  pool.shutdown(kPatience);
+  pool.shutdown(kEnough);
 }
 
 std::string Scenario::run(const std::optional<Armed>& armed, Demand demand) {

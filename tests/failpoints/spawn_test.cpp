@@ -14,19 +14,13 @@
 #include "process/keeper_driver.hpp"
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
+#include "support/sanitized.hpp"
 
 namespace lair::test {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace os::failpoint;
-
-// Builds that are many times slower do less of the same.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 class Refusals : public LeakChecked {
  protected:

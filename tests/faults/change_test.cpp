@@ -18,8 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TimePoint now() { return SteadyClock::now(); }
-
 class Changes : public FaultRow {
  protected:
   const ServiceModule service;

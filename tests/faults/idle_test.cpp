@@ -10,8 +10,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TimePoint now() { return SteadyClock::now(); }
-
 class Idle : public FaultRow {};
 
 Duration start_of(const WorkerStats& worker) { return worker.start.whole(); }

@@ -145,7 +145,8 @@ void FaultRow::expect_whole(Pool& pool) {
   EXPECT_TRUE(eventually([&] { return pool.stats().count(SlotState::kIdle) == pool.options().size; }))
       << to_json_value(pool.stats()).dump(1);
   const PoolStats stats = pool.stats();
-  EXPECT_EQ(stats.admitted, stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed);
+  EXPECT_EQ(stats.admitted,
+            stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed + stats.cancelled);
   EXPECT_EQ(stats.inflight, 0u);
 }
 

@@ -19,15 +19,10 @@
 
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
+#include "support/sanitized.hpp"
 
 namespace lair::test {
 
-// Builds that are many times slower than what users run do less of the same.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
 #ifdef __OPTIMIZE__
 inline constexpr bool kOptimized = true;
 #else
@@ -35,6 +30,7 @@ inline constexpr bool kOptimized = false;
 #endif
 // `usual` times in CI, `many` times with LAIR_LONG.
 int rounds(int usual, int many);
+inline TimePoint now() { return SteadyClock::now(); }
 
 class FaultRow : public LeakChecked {
  protected:

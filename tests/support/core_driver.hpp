@@ -177,4 +177,12 @@ class CoreDriver {
   bool drained_ = false;
 };
 
+// Every worker is ready, and what led to it is forgotten.
+inline CoreDriver ready_pool(const CoreConfig& config, std::uint32_t permits = 1) {
+  CoreDriver driver(config);
+  driver.make_all_ready(permits);
+  driver.clear();
+  return driver;
+}
+
 }  // namespace lair::test

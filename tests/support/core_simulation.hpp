@@ -183,7 +183,9 @@ class Simulation : private SimulatedWorld {
     caller.asked = {.token = token};
     callers_.emplace(token, caller);
     step(caller.asked, "a last call");
-    if (callers_.at(token).fate != Fate::kHolding) fail("an idle worker cannot be had");
+    // One may be just being asked whether it is well.
+    if (callers_.at(token).fate == Fate::kWaiting) play(now_ + 20ms);
+    if (callers_.at(token).fate == Fate::kWaiting) fail("an idle worker cannot be had");
   }
 };
 

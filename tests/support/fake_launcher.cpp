@@ -114,6 +114,7 @@ Behaviour protocol_two(Handler handler, std::vector<std::string> commands, Json 
     if (!worker.write({4, 0, worker.generation()})) return;
     while (const auto message = worker.read()) {
       if (message->at(0) == 5) return;
+      if (message->at(0) == 9) continue;  // a CANCEL that came too late
       const Json& id = message->at(1);
       try {
         const auto value = handler(worker, message->at(3), message->at(4));

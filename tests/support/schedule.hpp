@@ -24,6 +24,7 @@ struct Troubles {
   std::uint64_t clock_jumps = 0;     // as after a suspend: much is due at once
   std::uint64_t spawn_failures = 0;  // no process, for the system refused
   std::uint64_t missed_checks = 0;   // by idle workers that hang
+  std::uint64_t recoveries = 0;      // of workers that were asked to give up a call
   std::uint64_t planned_ends = 0;    // of workers whose heirs were ready
   std::uint64_t reloads = 0;
   std::uint64_t failed_reloads = 0;

@@ -95,7 +95,7 @@ class ShellTestOn : public Base {
   }
   void expect_books_add_up() const {
     const PoolStats all = stats();
-    EXPECT_EQ(all.admitted, all.ok + all.error + all.timeout + all.crashed + all.shed);
+    EXPECT_EQ(all.admitted, all.ok + all.error + all.timeout + all.crashed + all.shed + all.cancelled);
     EXPECT_EQ(all.inflight, 0u);
     std::size_t slots = 0;
     for (const std::size_t count : all.slots) slots += count;

@@ -21,6 +21,7 @@ class SimulatedWorld : protected Schedule {
   struct Worker {
     Phase phase = Phase::kSpawning;
     bool condemned = false;  // stopped or killed
+    bool recovers = false;   // asked to give up a call
     bool checking = false;
     bool exits = false;  // its end is scheduled
     bool reaped = false;
@@ -50,6 +51,7 @@ class SimulatedWorld : protected Schedule {
     config.barging_window = chance(30) ? 0ms : 5ms;
     config.terminate_grace = Duration(between(1, 5000) * 1ms);
     config.health_timeout = Duration(between(10, 2000) * 1ms);
+    config.cancel_grace = Duration(between(0, 200) * 1ms);
     if (chance(30)) {
       config.health_interval =
           chance(50) ? Duration(between(1000, 5000) * 1ms) : Duration(between(60, 300) * 1s);
@@ -142,6 +144,7 @@ class SimulatedWorld : protected Schedule {
   }
   void on(const Stop& stop) {
     workers_.at(stop.worker).condemned = true;
+    workers_.at(stop.worker).recovers = false;
     const bool succeeded = stop.reason >= Reason::kMaxCalls && stop.reason <= Reason::kReload &&
                            stop.reason != Reason::kMemoryLimit;
     if (succeeded && !core_.slot(stop.worker.slot).overflow && !shut_down_) {
@@ -176,9 +179,24 @@ class SimulatedWorld : protected Schedule {
       }
     });
   }
+  void on(const Cancel& cancel) {
+    Worker& worker = workers_.at(cancel.worker);
+    if (worker.phase != Phase::kUp || worker.taken > 0) return fail("asks a worker that others still hold");
+    worker.recovers = true;
+    if (chance(30)) return;  // it hears nothing
+    after(soon(300), [this, ref = cancel.worker] {
+      Worker* asked = alive(ref);
+      if (asked == nullptr || !asked->recovers) return;
+      asked->recovers = false;
+      asked->condemned = false;
+      ++troubles_.recoveries;
+      step(CheckPassed{ref}, name(ref) + " has given up its call");
+    });
+  }
   void on(const Kill& kill) {
     Worker& worker = workers_.at(kill.worker);
     worker.condemned = true;
+    worker.recovers = false;
     if (worker.phase == Phase::kSpawning) return;  // takes effect when it is there
     worker.exits = false;
     end_after(kill.worker, chance(2) ? soon(90'000) : soon(20));
@@ -273,6 +291,7 @@ class SimulatedWorld : protected Schedule {
     Checkin checkin{.worker = caller.grant.worker, .epoch = caller.grant.epoch, .clean = clean};
     checkin.completed = clean && chance(90) ? 1 : 0;
     if (!clean) checkin.reason = chance(50) ? Reason::kTimeout : Reason::kCrash;
+    checkin.may_recover = !clean && chance(60);
     // A dirty worker is unfit from now on, whatever the core thinks of it.
     if (!clean) worker.condemned = true;
     step(checkin, std::to_string(token) + (clean ? " gives back " : " gives back, dirty, ") +

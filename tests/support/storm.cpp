@@ -295,7 +295,7 @@ void expect_flawless(const History& history, const PoolStats& stats) {
   EXPECT_EQ(stats.admitted, admitted);
   EXPECT_EQ(stats.ok, ok);
   EXPECT_EQ(stats.error, raised);
-  EXPECT_EQ(stats.timeout + stats.crashed + stats.shed, admitted - ok - raised);
+  EXPECT_EQ(stats.timeout + stats.crashed + stats.shed + stats.cancelled, admitted - ok - raised);
 }
 
 std::string summary(const History& history) {

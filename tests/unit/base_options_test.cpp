@@ -135,6 +135,12 @@ const Refusal kRefusals[] = {
        o.max_memory = 2;
        o.memory_limit = 1;
      }},
+    {"concurrency", "between 1 and 65536", [](auto& o) { o.concurrency = 0; }},
+    {"concurrency", "between 1 and 65536", [](auto& o) { o.concurrency = 65537; }},
+    {"max_nesting", "between 1 and 100", [](auto& o) { o.max_nesting = 0; }},
+    {"max_nesting", "between 1 and 100", [](auto& o) { o.max_nesting = 101; }},
+    {"cancel_grace", "negative", [](auto& o) { o.cancel_grace = -1ms; }},
+    {"cancel_grace", "hangs", [](auto& o) { o.cancel_grace = 2h; }},
     {"memory_interval", "unseen", [](auto& o) { o.memory_interval = 2h; }},
     {"idle_ttl", "lazy pools", [](auto& o) { o.idle_ttl = 1s; }},
     {"queue_target", "more than 0", [](auto& o) { o.queue_target = 0s; }},
@@ -241,7 +247,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
     "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "max_calls": 1000, "max_age": "1h", "idle_ttl": "5min",
-    "max_memory": 100, "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
+    "max_memory": 100, "concurrency": 7, "max_nesting": 3, "cancel_grace": "1s", "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
     "breaker_crash_window": "5min", "retries": 4})"));
@@ -275,6 +281,9 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->max_memory, 100u);
   EXPECT_EQ(options->memory_limit, 200u);
   EXPECT_EQ(options->memory_interval, 2s);
+  EXPECT_EQ(options->concurrency, 7u);
+  EXPECT_EQ(options->max_nesting, 3u);
+  EXPECT_EQ(options->cancel_grace, 1s);
   EXPECT_EQ(options->queue_target, 3s);
   EXPECT_EQ(options->queue_interval, 4s);
   EXPECT_EQ(options->shutdown_grace, 1min);

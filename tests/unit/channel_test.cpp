@@ -65,16 +65,17 @@ class ChannelTest : public testing::TestWithParam<Channel::Waits> {
     return wire::encode_call({.id = 1, .generation = 1, .command = "f"}, arguments);
   }
   // The reply, or nothing with `failure` set.
-  std::string exchange(const wire::CallFrame& frame, Deadline deadline = Deadline::after(20s)) {
+  std::string exchange(const wire::CallFrame& frame, Deadline deadline = Deadline::after(20s),
+                       Channel::Turn turn = Channel::Turn::kFirst) {
     os::EventFd ended;
     std::thread watcher;
     if (GetParam() == Channel::Waits::kWatched) {
       watcher = std::thread([&] {
-        if (!os::wait_for_io({.in_fd = ended.fd(), .exit_fd = exit.fd()}, deadline).readable)
+        if (!os::wait_for_io({.in_fd = ended.fd(), .exit_fd = exit.fd()}, Deadline::never()).readable)
           channel->interrupt();
       });
     }
-    const auto reply = channel->exchange(frame, exit.fd(), deadline, GetParam());
+    const auto reply = channel->exchange(frame, exit.fd(), deadline, GetParam(), -1, turn);
     ended.notify();
     if (watcher.joinable()) watcher.join();
     if (const auto* payload = std::get_if<std::string_view>(&reply)) return std::string(*payload);
@@ -284,6 +285,54 @@ TEST_P(ChannelTest, AnOverlongReplyIsRefusedAndItsBytesShown) {
   EXPECT_EQ(failure->failure, Failure::kTooLong);
   EXPECT_TRUE(failure->sent);
   EXPECT_THAT(failure->detail, HasSubstr("Traceback"));
+}
+
+// --- In the middle of a call ------------------------------------------------------------------------
+
+// An answer to what the worker has asked for in the middle of its call, as long as it is wanted.
+wire::CallFrame answer(std::size_t size = 1) { return {.head = framed(std::string(size, 'a'))}; }
+
+TEST_P(ChannelTest, WhatAWorkerAsksForIsTakenOneByOneHoweverItComes) {
+  const std::string said = framed("ask 1") + framed("ask 2") + framed("ask 3") + framed("done");
+  for (std::size_t cut = 0; cut <= said.size(); ++cut) {
+    thread = std::thread([&] {
+      peer_reads(request().size());
+      peer_writes(said.substr(0, cut));
+      // The rest when what was whole so far has been answered: the other side waits for it by then, or will.
+      peer_reads(std::min<std::size_t>(cut / 9, 3) * answer().size());
+      peer_writes(said.substr(cut));
+      peer_reads((3 - std::min<std::size_t>(cut / 9, 3)) * answer().size());
+    });
+    ASSERT_EQ(exchange(request()), "ask 1") << cut;
+    for (const char* next : {"ask 2", "ask 3", "done"})
+      ASSERT_EQ(exchange(answer(), Deadline::after(20s), Channel::Turn::kMidway), next) << cut;
+    thread.join();
+    EXPECT_EQ(channel->quiet(), Channel::Quiet::kYes);
+  }
+}
+
+TEST_P(ChannelTest, WhatAWorkerAsksForWhileItIsAnsweredWaitsUntilTheAnswerHasLeft) {
+  const auto large = answer(8u << 20);
+  thread = std::thread([&] {
+    peer_reads(request().size());
+    peer_writes(framed("ask 1") + framed("ask 2").substr(0, 3));
+    peer_reads(100'000);
+    peer_writes(framed("ask 2").substr(3) + framed("done"));
+    peer_reads(large.size() - 100'000);
+  });
+  EXPECT_EQ(exchange(request()), "ask 1");
+  EXPECT_EQ(exchange(large, Deadline::after(20s), Channel::Turn::kMidway), "ask 2");
+  EXPECT_EQ(exchange(answer(), Deadline::after(20s), Channel::Turn::kMidway), "done");
+}
+
+TEST_P(ChannelTest, AnOverlongFrameBehindWhatAWorkerAsksForIsRefusedBeforeTheAnswerHasLeft) {
+  peer_writes(framed("ask 1") + "\xff\xff\xff\xff");
+  EXPECT_EQ(exchange(request()), "ask 1");
+  peer_writes("and more");
+  exchange(answer(kLimit), Deadline::after(20s), Channel::Turn::kMidway);
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->failure, Failure::kTooLong);
+  EXPECT_FALSE(failure->sent);
 }
 
 // --- For the supervisor -----------------------------------------------------------------------------

@@ -6,15 +6,6 @@
 namespace lair::test {
 namespace {
 
-constexpr CoreConfig kConfig = {.size = 2, .health_interval = 32s, .health_timeout = 2s};
-
-CoreDriver ready_pool(const CoreConfig& config = kConfig) {
-  CoreDriver driver(config);
-  driver.make_all_ready();
-  driver.clear();
-  return driver;
-}
-
 TEST(CoreHealth, AnIdleWorkerIsCheckedWhenItHasRestedForTheInterval) {
   CoreDriver driver = ready_pool({.size = 1, .health_interval = 32s});
   driver.advance(31s);
@@ -139,7 +130,7 @@ TEST(CoreHealth, ChecksKeepNoOverflowWorkerFromRetiring) {
 }
 
 TEST(CoreHealth, AShutdownDoesNotWaitForAnswers) {
-  CoreDriver driver = ready_pool();
+  CoreDriver driver = ready_pool({.size = 2, .health_interval = 32s, .health_timeout = 2s});
   driver.step(BeginCheck{driver.worker(0)});
   driver.step(Shutdown{driver.now});
   EXPECT_EQ(driver.state(0), SlotState::kStopping);

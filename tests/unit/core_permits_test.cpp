@@ -6,13 +6,6 @@
 namespace lair::test {
 namespace {
 
-CoreDriver ready_pool(CoreConfig config, std::uint32_t permits) {
-  CoreDriver driver(config);
-  driver.make_all_ready(permits);
-  driver.clear();
-  return driver;
-}
-
 TEST(Permits, AsManyCallsAsPermitsShareAWorker) {
   CoreDriver driver = ready_pool({.size = 1}, 3);
   for (Token token = 1; token <= 3; ++token) EXPECT_TRUE(driver.checkout(token));

@@ -6,13 +6,6 @@
 namespace lair::test {
 namespace {
 
-CoreDriver ready_pool(CoreConfig config) {
-  CoreDriver driver(config);
-  driver.make_all_ready();
-  driver.clear();
-  return driver;
-}
-
 // --- Hand-off and barging ---------------------------------------------------------------------------
 
 TEST(WaitQueue, AnIdleWorkerIsGrantedAtOnceAndTheWarmestFirst) {

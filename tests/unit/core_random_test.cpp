@@ -32,6 +32,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
     troubles.clock_jumps += simulation.troubles().clock_jumps;
     troubles.spawn_failures += simulation.troubles().spawn_failures;
     troubles.missed_checks += simulation.troubles().missed_checks;
+    troubles.recoveries += simulation.troubles().recoveries;
     troubles.planned_ends += simulation.troubles().planned_ends;
     troubles.reloads += simulation.troubles().reloads;
     troubles.failed_reloads += simulation.troubles().failed_reloads;
@@ -43,6 +44,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   EXPECT_GT(troubles.cancels, schedules);
   EXPECT_GT(troubles.clock_jumps, schedules);
   EXPECT_GT(troubles.spawn_failures, schedules);
+  EXPECT_GT(troubles.recoveries, schedules / 10);
   EXPECT_GT(troubles.missed_checks, schedules / 10);  // only workers that rest are checked
   EXPECT_GT(troubles.planned_ends, schedules);
   EXPECT_GT(troubles.reloads, schedules / 30);

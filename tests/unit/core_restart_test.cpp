@@ -9,13 +9,6 @@
 namespace lair::test {
 namespace {
 
-CoreDriver ready_pool(CoreConfig config) {
-  CoreDriver driver(config);
-  driver.make_all_ready();
-  driver.clear();
-  return driver;
-}
-
 // Lets a slot's workers die at start until it has had `deaths` of them; returns the waits in between.
 std::vector<Duration> die_at_start(CoreDriver& driver, std::uint32_t slot, int deaths) {
   std::vector<Duration> waits;

@@ -21,6 +21,13 @@ struct Recorder : Endpoint {
     arguments = std::move(what);
     return Json(7);
   }
+  void start(const CallOptions& given, std::string_view name, Json what, Completion done) override {
+    done(invoke(given, name, std::move(what)));
+  }
+  std::unique_ptr<StreamSource> open(const CallOptions& given, std::string_view name, Json what) override {
+    (void)invoke(given, name, std::move(what));
+    return nullptr;
+  }
 };
 
 TEST(Endpoint, TakesEmptyBracesForOptions) {

@@ -3,12 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "support/start.hpp"
+
 namespace lair::pool {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr TimePoint kStart{std::chrono::hours(1)};
+using test::kStart;
 
 struct LeaseWatchTest : testing::Test {
   LeaseWatch watch{"text", 10s};

@@ -6,13 +6,15 @@
 #include <numeric>
 #include <string>
 
+#include "support/start.hpp"
+
 namespace lair::pool {
 namespace {
 
 using namespace std::chrono_literals;
 using core::Reason;
 
-constexpr TimePoint kStart{1h};
+using test::kStart;
 
 PoolStats filled(const Ledger& ledger, TimePoint now = kStart) {
   PoolStats stats;

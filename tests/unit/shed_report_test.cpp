@@ -3,12 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "support/start.hpp"
+
 namespace lair::pool {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr TimePoint kStart{1h};
+using test::kStart;
 
 TEST(ShedReport, TellsTheFirstAtOnceAndTheOthersASecondLater) {
   ShedReport report;

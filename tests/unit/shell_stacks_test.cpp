@@ -265,8 +265,8 @@ struct SlowCallsWatch : testing::Test {
   TimePoint now = SteadyClock::now();
 
   bool begin(std::size_t slot) {
-    (slot == 0 ? records[0][0] : records[slot][1])->running =
-        pool::Record::Running{.command = "parse", .since = now};
+    (slot == 0 ? records[0][0] : records[slot][1])->running = {
+        pool::Record::Running{.epoch = 1, .command = "parse", .since = now}};
     return watch.began(now);
   }
   std::size_t overdue() { return watch.overdue(records, now).size(); }
@@ -281,8 +281,8 @@ TEST_F(SlowCallsWatch, ManyCallsAreOneLookAndQuickOnesAreNotFound) {
   EXPECT_EQ(watch.next_look(), look);
   now = look;
   EXPECT_EQ(overdue(), 0u);
-  EXPECT_EQ(watch.next_look(), records[0][0]->running->since + 1s);
-  records[0][0]->running.reset();
+  EXPECT_EQ(watch.next_look(), records[0][0]->running.front().since + 1s);
+  records[0][0]->running.clear();
   now += 1s;
   EXPECT_EQ(overdue(), 0u);
   EXPECT_EQ(watch.next_look(), TimePoint::max());

@@ -137,6 +137,74 @@ TEST(ReplyTwo, TheKindsOfErrorAreToldApart) {
   EXPECT_EQ(kind("something new"), Raised::Kind::kRemote) << "it may have run";
 }
 
+CallHeader stream_header() {
+  return {.id = 5, .generation = 9, .command = "f", .stream = CallHeader::Credit{.items = 4, .bytes = 100}};
+}
+
+TEST(ReplyTwo, PartsOfAStreamAreTakenWhereOneWasAskedFor) {
+  const std::string chunk = "[6, 5, 9, [1, \"two\"]]";
+  const auto items = std::get<Items>(decode_reply(stream_header(), chunk));
+  EXPECT_EQ(items.items, (std::vector<Json>{1, "two"}));
+  EXPECT_EQ(items.bytes, chunk.size());
+  EXPECT_TRUE(std::holds_alternative<Complete>(decode_reply(stream_header(), "[7, 5, 9]")));
+  EXPECT_FALSE(is_final(decode_reply(stream_header(), chunk)));
+  EXPECT_TRUE(is_final(decode_reply(stream_header(), "[7, 5, 9]")));
+  EXPECT_THAT(malformed(kTwo, chunk), HasSubstr("not asked for"));
+  EXPECT_THAT(malformed(kTwo, "[7, 5, 9]"), HasSubstr("not asked for"));
+  EXPECT_TRUE(std::holds_alternative<Malformed>(decode_reply(stream_header(), "[6, 5, 9, []]")));
+  EXPECT_TRUE(std::holds_alternative<Malformed>(decode_reply(stream_header(), "[6, 5, 9]")));
+}
+
+TEST(ReplyTwo, ACallbackNamesItsFunction) {
+  const auto asked = std::get<Callback>(decode_reply(kTwo, R"([11, 5, 9, 3, "tool", {"x": 1}, {}])"));
+  EXPECT_EQ(asked.number, 3u);
+  EXPECT_EQ(asked.name, "tool");
+  EXPECT_EQ(asked.arguments, (Json{{"x", 1}}));
+  EXPECT_THAT(malformed(kTwo, R"([11, 5, 9, -3, "tool", []])"), HasSubstr("CALLBACK"));
+  EXPECT_THAT(malformed(kTwo, R"([11, 5, 9, 3, 4, []])"), HasSubstr("CALLBACK"));
+  EXPECT_THAT(malformed(kTwo, R"([11, 5, 9, 3, "tool"])"), HasSubstr("CALLBACK"));
+  const auto plain = decode_plain_reply(kTwo, R"([11, 5, 9, 3, "tool", []])");
+  EXPECT_THAT(std::get<Malformed>(plain).problem, HasSubstr("tool"));
+}
+
+TEST(ReplyTwo, OneOfSeveralCallsIsFoundByItsId) {
+  const auto find = [](std::uint64_t id) -> const CallHeader* { return id == 5 ? &kTwo : nullptr; };
+  const Addressed own = decode_addressed(9, find, "[2, 5, 9, 1]");
+  EXPECT_EQ(own.id, 5u);
+  EXPECT_EQ(std::get<Value>(own.reply).value, 1);
+  const Addressed unknown = decode_addressed(9, find, "[2, 6, 9, 1]");
+  EXPECT_THAT(std::get<Malformed>(unknown.reply).problem, HasSubstr("id 6, which no call has"));
+  for (const char* wrong : {"[2, 5, 8, 1]", "[2, -5, 9, 1]", "[2]", "{}", "x"}) {
+    EXPECT_TRUE(std::holds_alternative<Malformed>(decode_addressed(9, find, wrong).reply)) << wrong;
+  }
+}
+
+TEST(Frames, OfTheHostInTheMiddleOfACall) {
+  const auto payload = [](const std::string& frame) { return Json::parse(frame.substr(kHeaderBytes)); };
+  EXPECT_EQ(payload(encode_cancel(5, 9)), Json({9, 5, 9}));
+  EXPECT_EQ(payload(encode_credit(5, 9, {.items = 3, .bytes = 70})), Json({8, 5, 9, 3, 70}));
+  EXPECT_EQ(payload(encode_callback_result(5, 9, 3, Json("x"))), Json({12, 5, 9, 3, true, "x"}));
+  const Error failed{.kind = ErrorKind::kUnavailable, .message = "no"};
+  EXPECT_EQ(payload(encode_callback_result(5, 9, 3, failed)),
+            Json({12,
+                  5,
+                  9,
+                  3,
+                  false,
+                  {{"type", "CallError"}, {"message", "no"}, {"traceback", ""}, {"kind", "unavailable"}}}));
+  const Json unsendable = payload(encode_callback_result(5, 9, 3, Json(std::nan(""))));
+  EXPECT_EQ(unsendable.at(4), false);
+  CallHeader header = stream_header();
+  header.traceparent = "00-a\"b";
+  header.chain = "[\"text 0.1\"]";
+  header.remaining = std::chrono::milliseconds(70);
+  const CallFrame frame = encode_call(header, "[]");
+  const Json meta =
+      Json::parse((frame.head + std::string(frame.arguments) + frame.tail).substr(kHeaderBytes)).at(5);
+  EXPECT_EQ(meta,
+            (Json{{"ms", 70}, {"traceparent", "00-a\"b"}, {"chain", {"text 0.1"}}, {"stream", {4, 100}}}));
+}
+
 TEST(ReplyTwo, AnythingElseIsNamed) {
   EXPECT_THAT(malformed(kTwo, "garbage"), HasSubstr("not JSON"));
   EXPECT_THAT(malformed(kTwo, "garbage"), HasSubstr("garbage"));
@@ -149,7 +217,7 @@ TEST(ReplyTwo, AnythingElseIsNamed) {
   EXPECT_THAT(malformed(kTwo, "[2, 5, 9]"), HasSubstr("RESULT without a value"));
   EXPECT_THAT(malformed(kTwo, "[3, 5, 9]"), HasSubstr("ERROR without its object"));
   EXPECT_THAT(malformed(kTwo, R"([3, 5, 9, "oops"])"), HasSubstr("ERROR without its object"));
-  for (const char* kind : {"1", "4", "5", "6", "99", "-1", "0"}) {
+  for (const char* kind : {"1", "4", "5", "8", "9", "12", "99", "-1", "0"}) {
     EXPECT_THAT(malformed(kTwo, "[" + std::string(kind) + ", 5, 9, {}]"),
                 HasSubstr("kind " + std::string(kind)));
   }

@@ -8,8 +8,8 @@ import time
 import lair_worker
 
 __all__ = [
-    "add", "big", "big_int", "boom", "context", "crash", "cwd", "echo", "env", "exit_now", "grandchild",
-    "nan", "nap", "noise", "not_json", "pid", "spin", "text_with_surrogate",
+    "add", "big", "big_int", "boom", "context", "crash", "cwd", "dies_once", "echo", "env", "exit_now",
+    "grandchild", "nan", "nap", "noise", "not_json", "pid", "spin", "text_with_surrogate",
 ]
 
 
@@ -47,6 +47,14 @@ def boom(message="a bad thing"):
 def crash():
     print("about to crash", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def dies_once(note):
+    """Kills its worker if there is no such file yet, having made it."""
+    if os.path.exists(note):
+        return "second time"
+    with open(note, "x"):
+        os._exit(1)
 
 
 def exit_now(status):
@@ -110,5 +118,6 @@ def context():
         "slot": current.slot,
         "generation": current.generation,
         "session_id": current.session_id,
+        "traceparent": current.traceparent,
         "remaining": current.remaining(),
     }

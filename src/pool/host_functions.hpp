@@ -1,0 +1,53 @@
+// HostFunctions: what this program lets workers call (pool.expose), and the thread-local truth about calls within calls.
+//
+// Each call that a host function makes belongs to the call that it serves: it ends by the same deadline, and knows which
+// workers wait for it to end (its chain), so that it never waits for itself.
+//
+// Thread-safety: all members, from any thread.
+#pragma once
+
+#include <lair/deadline.hpp>
+#include <lair/expose.hpp>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace lair::pool {
+
+// The call that a host function serves, and those above it.
+struct CallContext {
+  struct Link {
+    std::uint64_t pool = 0;  // its serial
+    core::Epoch epoch = 0;   // of the hold
+    std::uint32_t permits = 1;
+    std::string worker = {};  // "text 0.1"
+  };
+  std::vector<Link> chain = {};
+  Deadline deadline = Deadline::never();
+  std::string traceparent = {};
+
+  // Of this thread, while it runs a host function; else null.
+  static const CallContext* current();
+  // As JSON, for the wire.
+  std::string encoded() const;
+};
+
+class HostFunctions {
+ public:
+  // An empty one takes the name away.
+  void expose(std::string name, HostFunction function);
+  bool empty() const;
+  // Runs it on this thread, which serves the call `context` meanwhile. Never throws.
+  Result<Json> call(const std::string& name, Json arguments, const CallContext& context) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<const HostFunction>, std::less<>> functions_;
+};
+
+}  // namespace lair::pool

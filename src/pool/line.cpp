@@ -1,0 +1,74 @@
+#include "pool/line.hpp"
+
+#include <utility>
+
+#include "os/wait.hpp"
+
+namespace lair::pool {
+
+// Beyond this, what has left is taken off the front.
+static constexpr std::size_t kSlack = 64u << 10;
+
+bool Line::watch() {
+  if (watched_) return true;
+  if (!poller_.add(channel().fd(), tag_)) return false;
+  // On a socket the supervisor ends the wait of a dead worker's channel; on pipes it cannot.
+  if (!channel().is_socket() && !poller_.add(record_->process.exit_fd.get(), tag_)) {
+    const int refusal = errno;
+    poller_.remove(channel().fd());
+    errno = refusal;
+    return false;
+  }
+  return watched_ = true;
+}
+
+void Line::unwatch() {
+  if (!watched_) return;
+  poller_.remove(channel().fd());
+  if (!channel().is_socket()) {
+    poller_.remove(record_->process.exit_fd.get());
+    if (waits_for_room_) poller_.remove(channel().out_fd());
+  }
+}
+
+std::uint64_t Line::append(std::string_view head, std::string_view arguments, std::string_view tail) {
+  out_.append(head).append(arguments).append(tail);
+  const std::uint64_t end = written_ + (out_.size() - begins_);
+  ends_.push_back(end);
+  return end;
+}
+
+void Line::flush() {
+  if (broken_ || begins_ == out_.size()) return;
+  const auto moved = channel().write_now(std::string_view(out_).substr(begins_));
+  broken_ = moved.broken;
+  written_ += moved.bytes;
+  begins_ += moved.bytes;
+  for (; !ends_.empty() && ends_.front() <= written_; ends_.pop_front()) whole_ = ends_.front();
+  const bool all = begins_ == out_.size();
+  if (all || begins_ > kSlack) {
+    out_.erase(0, begins_);
+    begins_ = 0;
+    if (all && out_.capacity() > kSlack) out_.shrink_to_fit();
+  }
+  const bool waits = !all && !broken_;
+  if (waits == waits_for_room_) return;
+  if (channel().is_socket()) {
+    poller_.also_writable(channel().fd(), tag_, waits);
+  } else if (waits) {
+    if (!poller_.add_writable(channel().out_fd(), tag_)) {
+      broken_ = true;
+      return;
+    }
+  } else {
+    poller_.remove(channel().out_fd());
+  }
+  waits_for_room_ = waits;
+}
+
+bool Line::exited() const {
+  return os::wait_for_io({.exit_fd = record_->process.exit_fd.get()}, Deadline::at(SteadyClock::now()))
+      .exited;
+}
+
+}  // namespace lair::pool

@@ -1,0 +1,113 @@
+// Reactor: one thread that drives the calls that do not block their callers, and all calls where workers have several at a time.
+// It is started when the first such call is made, and waits for all their channels at once.
+//
+// A call goes the way of one that blocks (course.hpp): through the queue, where the core tells the reactor in place of a sleeping
+// thread; then over a Line, which is a worker's channel while at least one of its calls is here; to its completion. A call that
+// is cancelled or late is over for its caller at once, and keeps its worker until that has given it up, or must be ended.
+//
+// Thread-safety: `start`, `open`, `call`, `post`, `worker_ended`: any thread. The rest is its own thread's.
+#pragma once
+
+#include <atomic>
+#include <lair/endpoint.hpp>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "os/poller.hpp"
+#include "pool/async_call.hpp"
+#include "pool/host_thread.hpp"
+#include "pool/line.hpp"
+#include "pool/mailbox.hpp"
+#include "pool/shell.hpp"
+
+namespace lair::pool {
+
+class Reactor final : public Parker::Listener {
+ public:
+  explicit Reactor(Shell& shell);
+  ~Reactor();  // the pool must have shut down: every call ends now
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  // `held`: by a lease, for its call.
+  void start(const CallOptions& options, std::string_view command, const Json& arguments, Completion done,
+             std::shared_ptr<HeldWorker> held = {});
+  std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
+                                     const Json& arguments, std::shared_ptr<HeldWorker> held = {});
+  // Blocks; what the call calls back is run on the calling thread.
+  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments);
+
+  void post(core::Token token, Parker::Notice notice) override;
+  // Some worker has been reaped: errors that tell of its end can be completed.
+  void worker_ended();
+  bool is_this_thread() const { return mailbox_->read_here(); }
+
+  // Catches and logs what it throws.
+  void run_user_code(OnceFunction<void()> code);
+
+ private:
+  friend class StreamHandle;
+
+  void run();
+  void begin(std::unique_ptr<AsyncCall> call);
+  void set_out(AsyncCall& call, const CallOptions& options, std::string_view command, const Json& arguments);
+
+  static std::stop_source bind(AsyncCall& call, const std::stop_token& stop,
+                               std::shared_ptr<HeldWorker> held);
+
+  // --- The steps of a call -------------------------------------------------------------------------
+  void enter(AsyncCall& call);
+  void begin_held(AsyncCall& call);
+  void told(core::Token token, const Parker::Notice& notice);
+  void give_up(AsyncCall& call);
+  void left_queue(AsyncCall& call, const Result<Hold>& hold);
+  void send(AsyncCall& call);
+  void attempted(AsyncCall& call, Attempt attempt);
+  void ended(AsyncCall& call, Try outcome);
+  void finish(AsyncCall& call, Result<Json> result);
+  void tell(AsyncCall& call, Result<Json> result);
+
+  void on_timer(AsyncCall& call);
+  void stop(std::uint64_t key);
+  void abandon(AsyncCall& call, worker::Channel::Failure why);
+  void describe(AsyncCall& call);
+
+  // --- What its worker says ------------------------------------------------------------------------
+  void on_line(std::uint64_t tag, bool again = false);
+  void said(Line& line, std::string_view payload);
+  void said(Line& line, AsyncCall& call, wire::Reply reply);
+  void lost(std::uint64_t tag, const worker::Channel::NoReply& end);
+  // True: it was the last one, and the channel is of no use any more.
+  bool leave(AsyncCall& call, bool well);
+  void flush_lines();
+  void give_back(AsyncCall& call, Verdict verdict);
+  void serve(Line& line, AsyncCall& call, wire::Callback asked);
+  void served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result);
+  void credit(std::uint64_t key, wire::CallHeader::Credit more);
+
+  AsyncCall* find(std::uint64_t key);
+  Line* line_of(const AsyncCall& call);
+  void arm(AsyncCall& call, TimePoint due);
+  void forget(AsyncCall& call);
+
+  Shell& shell_;
+  const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  os::Poller poller_;
+  HostThread host_thread_;
+  std::uint64_t last_key_ = 0;
+  std::unordered_map<std::uint64_t, std::unique_ptr<AsyncCall>> calls_;  // by key
+  std::unordered_map<core::Token, std::uint64_t> queued_;                // keys
+  std::unordered_map<std::uint64_t, std::unique_ptr<Line>> lines_;       // by tag
+  std::vector<std::uint64_t> unflushed_;                                 // tags of lines, some perhaps twice
+  std::set<std::pair<TimePoint, std::uint64_t>> timers_;                 // keys
+  std::set<std::uint64_t> ending_;  // keys of calls whose worker's end is to be told
+  std::thread thread_;
+};
+
+}  // namespace lair::pool

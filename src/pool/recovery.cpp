@@ -1,0 +1,63 @@
+// Recovery: a worker whose call has missed its deadline is asked to give it up. One that proves that it has done so is as good
+// as before; one that does not within `cancel_grace` is ended by the core.
+#include "base/overloaded.hpp"
+#include "pool/shell.hpp"
+#include "pool/supervisor.hpp"
+
+namespace lair::pool {
+
+using core::Reason;
+using worker::Channel;
+
+// The core has taken the worker off the roster: its channel is the supervisor's until the call's last frame has come.
+void Supervisor::cancel(core::WorkerRef ref) {
+  Ward* ward = find(ref);
+  if (ward == nullptr || ward->exited) return;
+  Channel& channel = *ward->record->channel;
+  // Unwatched it could be asked, but not heard.
+  if (!watch_channel(*ward)) {
+    (void)shell_.step(core::Condemn{.worker = ref, .reason = Reason::kTimeout});
+    return;
+  }
+  ward->cancels = channel.last_id();
+  // One that does not read has no room for it: then it is not heard in time, either.
+  (void)channel.send_now(wire::encode_cancel(*ward->cancels, ref.generation));
+  // The frame first, so that whoever hears the bell finds it.
+  const int bell = ward->record->announcement->cancel_signal;
+  if (bell != 0) launcher_->signal(worker_key(ref), bell);
+  on_recovery(*ward);  // what its caller had read, but not taken
+}
+
+void Supervisor::on_recovery(Ward& ward) {
+  const core::WorkerRef ref = ward.record->ref;
+  for (;;) {
+    const auto received = ward.record->channel->receive_now();
+    if (std::holds_alternative<std::nullopt_t>(received)) return;
+    if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
+      ward.cancels.reset();
+      const bool babble = end->failure == Channel::Failure::kTooLong;
+      return condemn(ward, babble ? Reason::kProtocol : Reason::kCrash,
+                     babble ? "answered a cancelled call with " + end->detail : "has closed its channel");
+    }
+    const auto reply = wire::decode_reply(
+        {.id = *ward.cancels, .generation = ref.generation, .stream = wire::CallHeader::Credit{}},
+        std::get<std::string_view>(received));
+    if (const auto* asked = std::get_if<wire::Callback>(&reply)) {
+      // In a section that it shields. Whom it would serve has gone.
+      const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
+      (void)ward.record->channel->send_now(
+          wire::encode_callback_result(*ward.cancels, ref.generation, asked->number, gone));
+      continue;
+    }
+    if (std::holds_alternative<wire::Items>(reply)) continue;
+    ward.cancels.reset();
+    if (const auto* malformed = std::get_if<wire::Malformed>(&reply)) {
+      return condemn(ward, Reason::kProtocol, "broke the protocol after a cancel: " + malformed->problem);
+    }
+    unwatch_channel(ward);
+    (void)shell_.step(core::CheckPassed{ref});
+    return;
+  }
+}
+
+}  // namespace lair::pool

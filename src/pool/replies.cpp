@@ -1,0 +1,152 @@
+// What workers say to the reactor's calls: their last words, items of streams, calls of host functions; and the loss of a worker.
+#include "pool/reactor.hpp"
+
+namespace lair::pool {
+
+using worker::Channel;
+using Stage = AsyncCall::Stage;
+
+// A worker that talks without pause lets the others have their turn.
+static constexpr int kFramesAtATime = 64;
+
+void Reactor::on_line(std::uint64_t tag, bool again) {
+  for (int frames = 0; frames < kFramesAtATime; ++frames) {
+    const auto found = lines_.find(tag);
+    if (found == lines_.end()) return;  // a call of it was the last one
+    Line& line = *found->second;
+    if (line.rests()) {  // this is somebody else's, or its end
+      if (frames == 0) lines_.erase(found);
+      return;
+    }
+    if (frames == 0) {
+      if (line.goes_on && !again) return;
+      line.goes_on = false;
+      line.flush();
+    }
+    const auto received = line.channel().receive_now();
+    if (const auto* payload = std::get_if<std::string_view>(&received)) {
+      said(line, *payload);
+    } else if (const auto* end = std::get_if<Channel::NoReply>(&received)) {
+      Channel::NoReply why = *end;
+      if (why.failure == Channel::Failure::kClosed && line.exited()) why.failure = Channel::Failure::kExited;
+      return lost(tag, why);
+    } else {
+      if (!line.channel().is_socket() && line.exited())
+        lost(tag, {.failure = Channel::Failure::kExited, .sent = true});
+      return;
+    }
+  }
+  const auto left = lines_.find(tag);
+  if (left == lines_.end() || left->second->rests()) return;
+  // What is left may have been read already: then the poller says nothing of it.
+  left->second->goes_on = true;
+  mailbox_->post([tag](Reactor& reactor) { reactor.on_line(tag, true); });
+}
+
+void Reactor::said(Line& line, std::string_view payload) {
+  const wire::Announcement& announced = *line.record().announcement;
+  std::uint64_t key = 0;
+  wire::Reply reply;
+  if (announced.protocol == wire::Protocol::kOne) {
+    key = line.calls.begin()->second;
+    reply = wire::decode_reply(find(key)->header, payload);
+  } else {
+    wire::Addressed addressed = wire::decode_addressed(
+        line.record().ref.generation,
+        [&](std::uint64_t id) -> const wire::CallHeader* {
+          const auto of = line.calls.find(id);
+          return of == line.calls.end() ? nullptr : &find(of->second)->header;
+        },
+        payload);
+    const auto of = line.calls.find(addressed.id);
+    // What nobody is to hear is told to one of them; the others lose their worker by it.
+    key = of == line.calls.end() ? line.calls.begin()->second : of->second;
+    reply = std::move(addressed.reply);
+  }
+  said(line, *find(key), std::move(reply));
+}
+
+void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
+  call.began = true;
+  const bool giving_up = call.stage == Stage::kGivingUp;
+  if (auto* items = std::get_if<wire::Items>(&reply)) {
+    if (!giving_up) run_user_code(call.stream->push(std::move(*items)));
+    return;
+  }
+  if (auto* asked = std::get_if<wire::Callback>(&reply)) return serve(line, call, std::move(*asked));
+  const std::uint64_t tag = line.tag();
+  if (line.written() < call.written_at) reply = wire::Malformed{"its end came before the request had left"};
+  const bool broken = std::holds_alternative<wire::Malformed>(reply) ||
+                      (!giving_up && std::holds_alternative<wire::Cancelled>(reply));
+  if (giving_up) {
+    give_back(call,
+              broken ? Verdict{.clean = false, .reason = core::Reason::kProtocol} : Verdict{.completed = 1});
+    forget(call);
+  } else {
+    attempted(call, answered(call.command, std::move(reply), identity_of(*call.hold->record)));
+  }
+  if (broken && lines_.contains(tag)) lost(tag, {.failure = Channel::Failure::kExited, .sent = true});
+}
+
+// All its calls lose it.
+void Reactor::lost(std::uint64_t tag, const Channel::NoReply& end) {
+  const std::unique_ptr<Line> line = std::move(lines_.find(tag)->second);
+  lines_.erase(tag);
+  const std::map<std::uint64_t, std::uint64_t> calls = line->calls;
+  for (const auto& [id, key] : calls) {
+    AsyncCall& call = *find(key);
+    if (call.stage == Stage::kGivingUp) {
+      give_back(call, {.clean = false, .reason = call.gives_up});
+      forget(call);
+      continue;
+    }
+    Channel::NoReply own = end;
+    // A worker that closes its channel with bytes unread had not read the last thing that was written: this call, perhaps.
+    const bool unread = !end.sent && line->written() == call.written_at;
+    own.sent = call.began || (line->written() >= call.written_at && !unread);
+    attempted(call, unanswered(call.command, own, identity_of(line->record()),
+                               SteadyClock::now() - call.course.call.started, false));
+  }
+}
+
+// --- Host functions, credit --------------------------------------------------------------------------
+
+void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
+  const std::uint64_t number = asked.number;
+  if (call.stage == Stage::kGivingUp) {
+    const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
+    line.write(wire::encode_callback_result(call.header.id, call.header.generation, number, gone));
+    return;
+  }
+  call.asked.insert(number);
+  const auto work =
+      [mailbox = mailbox_, functions = shell_.host_functions_, key = call.key, attempt = call.attempts,
+       context = std::make_shared<const CallContext>(shell_.context_of(call.course, *call.hold)),
+       call_back = std::make_shared<wire::Callback>(std::move(asked))] {
+        Result<Json> result = functions->call(call_back->name, std::move(call_back->arguments), *context);
+        mailbox->post([key, attempt, number = call_back->number, result = std::move(result)](
+                          Reactor& reactor) { reactor.served(key, attempt, number, result); });
+      };
+  try {
+    call.executor ? call.executor(work) : host_thread_.run(work);
+  } catch (...) {
+    served(call.key, call.attempts, number, detail::host_function_threw_something());
+  }
+}
+
+void Reactor::served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result) {
+  AsyncCall* call = find(key);
+  if (call == nullptr || call->attempts != attempt || call->stage != Stage::kOnWorker ||
+      call->asked.erase(number) == 0)
+    return;
+  Line& line = *line_of(*call);
+  line.write(callback_frame(*line.record().announcement, call->header, number, result));
+}
+
+void Reactor::credit(std::uint64_t key, wire::CallHeader::Credit more) {
+  AsyncCall* call = find(key);
+  if (call == nullptr || call->stage != Stage::kOnWorker) return;
+  line_of(*call)->write(wire::encode_credit(call->header.id, call->header.generation, more));
+}
+
+}  // namespace lair::pool

@@ -1,0 +1,93 @@
+#include "pool/stream_buffer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "pool/reactor.hpp"
+
+namespace lair::pool {
+
+StreamBuffer::UserWork StreamBuffer::push(wire::Items items) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (Json& item : items.items) items_.push_back({.item = std::move(item)});
+    items_.back().bytes = items.bytes;
+  }
+  arrived_.notify_one();
+  return answer();
+}
+
+StreamBuffer::UserWork StreamBuffer::end(Result<Json> outcome) {
+  {
+    const std::lock_guard lock(mutex_);
+    // Who cancels wants no more of it.
+    if (!outcome && outcome.error().kind == ErrorKind::kCancelled) items_.clear();
+    outcome_ = std::move(outcome);
+  }
+  arrived_.notify_one();
+  return answer();
+}
+
+StreamSource::Item StreamBuffer::take(Credit& more) {
+  if (items_.empty()) {
+    if (!*outcome_) return outcome_->error();
+    return std::optional<Json>();
+  }
+  Waiting first = std::move(items_.front());
+  items_.pop_front();
+  owed_.items += 1;
+  owed_.bytes += first.bytes;
+  // Half of the window at a time, so that a message serves for many items; or what there is, before the worker stands still.
+  const bool worth_it =
+      2 * owed_.items >= window_.items || 2 * owed_.bytes >= window_.bytes || items_.empty();
+  if (worth_it && !outcome_) more = std::exchange(owed_, Credit{});
+  return std::optional<Json>(std::move(first.item));
+}
+
+void StreamBuffer::give(Credit more) const {
+  if (more.items > 0 || more.bytes > 0) give_(more);
+}
+
+StreamSource::Item StreamBuffer::next() {
+  Credit more;
+  std::unique_lock lock(mutex_);
+  arrived_.wait(lock, [this] { return something(); });
+  StreamSource::Item item = take(more);
+  lock.unlock();
+  give(more);
+  return item;
+}
+
+void StreamBuffer::start_next(Next done, Mailbox& mailbox) {
+  auto self = shared_from_this();  // `done` may end the stream before this returns
+  {
+    const std::lock_guard lock(mutex_);
+    asked_ = std::move(done);
+    if (!something()) return;
+  }
+  if (mailbox.post([self](Reactor& reactor) { reactor.run_user_code(self->answer()); })) return;
+  // The pool has gone; what it has left is still there.
+  if (UserWork work = self->answer()) work();
+}
+
+// On the reactor's thread.
+StreamBuffer::UserWork StreamBuffer::answer() {
+  struct Work {
+    Next done;
+    std::optional<StreamSource::Item> item;
+  };
+  auto work = std::make_shared<Work>();
+  Credit more;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!asked_ || !something()) return {};
+    work->done = std::move(asked_);
+    work->item = take(more);
+  }
+  give(more);
+  const auto tell = [work = std::move(work)] { work->done(*std::move(work->item)); };
+  if (!executor_) return tell;
+  return [tell, executor = executor_] { executor(tell); };
+}
+
+}  // namespace lair::pool

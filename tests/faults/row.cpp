@@ -97,6 +97,7 @@ void FaultRow::TearDown() {
         << ", the bound is " << base::format_duration(timed.bound) << " + " << base::format_duration(late)
         << " (control thread) + " << base::format_duration(kill_cost) << " (a bare kill)";
   }
+  for (const Reached& reached : reached_) EXPECT_GE(reached.share, reached.least) << reached.what;
 #endif
 }
 
@@ -108,6 +109,11 @@ void FaultRow::took(const std::string& what, Duration time, Duration bound, bool
     return;
   }
   timed_.push_back({.what = what, .worst = time, .bound = bound, .with_kill = with_kill, .times = 1});
+}
+
+void FaultRow::reached(const std::string& what, double share, double least) {
+  reached_.push_back({what, share, least});
+  fact(what, std::to_string(share));
 }
 
 void FaultRow::fact(const std::string& what, const std::string& value) { facts_.emplace_back(what, value); }

@@ -39,6 +39,8 @@ class FaultRow : public LeakChecked {
 
   // One measurement of `what`, which may take `bound`; `with_kill` as above.
   void took(const std::string& what, Duration time, Duration bound, bool with_kill = false);
+  // A share that must be at least `least`; judged, as times are, only where the machine was quiet enough.
+  void reached(const std::string& what, double share, double least);
   // A fact for the table that has no bound in time.
   void fact(const std::string& what, const std::string& value);
 
@@ -53,9 +55,15 @@ class FaultRow : public LeakChecked {
     bool with_kill;
     int times;
   };
+  struct Reached {
+    std::string what;
+    double share;
+    double least;
+  };
   void report(Duration late, Duration kill_cost) const;
 
   std::vector<Timed> timed_;
+  std::vector<Reached> reached_;
   std::vector<std::pair<std::string, std::string>> facts_;
   std::atomic<bool> done_ = false;
   std::atomic<Duration::rep> late_ = 0;

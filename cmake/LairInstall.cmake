@@ -46,7 +46,7 @@ install(FILES ${PROJECT_BINARY_DIR}/lairConfig.cmake ${PROJECT_BINARY_DIR}/lairC
 # --- pkg-config lair --------------------------------------------------------------------------------
 # Who links the static library links what it uses as well.
 if(lair_type STREQUAL "STATIC_LIBRARY")
-  set(pc_requires "nlohmann_json >= 3.11, spdlog >= 1.10")
+  set(pc_requires "nlohmann_json >= 3.11, spdlog >= 1.10, sqlite3 >= 3.37")
   set(pc_libs "-pthread -ldl")
 else()
   set(pc_requires "nlohmann_json >= 3.11")

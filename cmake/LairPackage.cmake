@@ -29,7 +29,7 @@ set(CPACK_COMPONENT_RUNTIME_DESCRIPTION
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME liblair-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-    "lair (= ${PROJECT_VERSION}), nlohmann-json3-dev (>= 3.11), libspdlog-dev (>= 1:1.10)")
+    "lair (= ${PROJECT_VERSION}), nlohmann-json3-dev (>= 3.11), libspdlog-dev (>= 1:1.10), libsqlite3-dev (>= 3.37)")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
     "The library and its headers, for CMake (lair::lair) and pkg-config (lair).")
 

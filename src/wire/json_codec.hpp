@@ -1,23 +1,15 @@
-// JSON text ↔ values, strictly: what JSON cannot say is refused by name instead of being bent.
+// The JSON of messages: floor 0's, which the session store has in common with the wire.
 //
 // Thread-safety: pure functions.
 #pragma once
 
-#include <lair/json.hpp>
-#include <lair/result.hpp>
-#include <string>
-#include <string_view>
+#include "base/json_codec.hpp"
 
 namespace lair::wire {
 
-// `what` names the value in messages ("argument"). Refused with kInvalidArgument, naming the place: NaN, Infinity,
-// text that isn't UTF-8, binary values.
-Result<std::string> encode_json(const Json& value, std::string_view what);
-
-// Nothing if the text isn't JSON, in which case `problem` says where and why.
-std::optional<Json> decode_json(std::string_view text, std::string& problem);
-
-// The first bytes of `data`, printable and shortened, for messages about what a worker babbled.
-std::string printable(std::string_view data, std::size_t limit = 120);
+using base::decode_json;
+using base::encode_json;
+using base::kMostNesting;
+using base::printable;
 
 }  // namespace lair::wire

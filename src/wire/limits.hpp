@@ -10,9 +10,6 @@ inline constexpr std::size_t kHeaderBytes = 4;
 inline constexpr std::size_t kDefaultMaxFrame = 64u << 20;
 inline constexpr int kProtocolVersion = 2;
 
-// How deep a value's arrays and objects may be nested. Python's own json gives up a little sooner.
-inline constexpr std::size_t kMostNesting = 1000;
-
 // Kinds of a protocol 2 message.
 enum class Kind : int {
   kCall = 1,

@@ -36,8 +36,9 @@ def test_by_pkg_config(tree, module, tmp_path):
     path = {"PKG_CONFIG_PATH": str(tree.libdir / "pkgconfig")}
     assert run("pkg-config", "--modversion", "lair", env=path).stdout.strip() == VERSION
     flags = run("pkg-config", "--cflags", "--libs", "lair", env=path).stdout.split()
-    # The spdlog that a static library needs is nobody's business where a shared one brings it.
-    assert ("-lspdlog" in flags) == (tree.build.name == "release")
+    # What a static library needs is nobody's business where a shared one brings it.
+    for library in ("-lspdlog", "-lsqlite3"):
+        assert (library in flags) == (tree.build.name == "release")
     program = tmp_path / "consumer"
     warnings = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
     run("g++", "-std=c++20", *warnings, CONSUMER / "main.cpp", "-o", program, *flags)

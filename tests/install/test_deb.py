@@ -46,10 +46,12 @@ def test_their_names_and_versions(packages):
 def test_what_they_depend_on(packages):
     needed = field(packages["lair"], "Depends")
     assert "python3 (>= 3.9)" in needed
-    for library in ("libc6", "libstdc++6", "libspdlog1"):  # by dpkg-shlibdeps, from the programs
+    for library in ("libc6", "libstdc++6", "libspdlog1", "libsqlite3-0"):  # by dpkg-shlibdeps, from the programs
         assert library in needed
     assert "-dev" not in needed
-    assert field(packages["liblair-dev"], "Depends").startswith(f"lair (= {VERSION}), nlohmann-json3-dev")
+    development = field(packages["liblair-dev"], "Depends")
+    assert development.startswith(f"lair (= {VERSION}), nlohmann-json3-dev")
+    assert "libspdlog-dev" in development and "libsqlite3-dev" in development
 
 
 def test_what_they_hold(packages):

@@ -18,10 +18,11 @@ FLOORS = {
     "src/base": set(),
     "src/os": {"base"},
     "src/wire": {"base"},
+    "src/store": {"base"},
     "src/core": {"base"},
     "src/testing": {"base"},
     "src/worker": {"base", "os", "wire"},
-    "src/pool": {"base", "os", "wire", "core", "worker"},
+    "src/pool": {"base", "os", "wire", "store", "core", "worker"},
     # The demo is an example, and so is what `bench` echoes; `doctor` looks at what a pool would look at.
     "apps/lair": {
         "base",
@@ -38,7 +39,7 @@ FLOORS = {
 }
 # The public headers of floor 3; the others are values that every floor may use.
 UPPER_HEADERS = {"lair/pool.hpp", "lair/lease.hpp"}
-LOWER_FOLDERS = {"src/base", "src/os", "src/wire", "src/testing", "src/core", "src/worker"}
+LOWER_FOLDERS = {"src/base", "src/os", "src/wire", "src/store", "src/testing", "src/core", "src/worker"}
 
 # The only places that make process and descriptor system calls.
 SYSCALL_FOLDERS = ("src/os/", "apps/lair-keeper/")

@@ -1,11 +1,9 @@
-#include "wire/json_codec.hpp"
+#include "base/json_codec.hpp"
 
 #include <cmath>
 #include <optional>
 
-#include "wire/limits.hpp"
-
-namespace lair::wire {
+namespace lair::base {
 
 namespace {
 
@@ -141,4 +139,4 @@ std::string printable(std::string_view data, std::size_t limit) {
   return text;
 }
 
-}  // namespace lair::wire
+}  // namespace lair::base

@@ -24,12 +24,14 @@ if sys.version_info < (3, 9):
 
 from lair_worker._cancel import Cancelled, shield
 from lair_worker._context import Context, context
-from lair_worker._registry import command, on_start, on_stop
+from lair_worker._registry import command, on_session_end, on_start, on_stop
 from lair_worker._worker import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lair_worker._host import HostError, host
+    from lair_worker._session import Session
+    from lair_worker._shared import ABSENT
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]
@@ -38,17 +40,28 @@ def __getattr__(name):  # type: ignore[no-untyped-def]
         from lair_worker import _host
 
         return getattr(_host, name)
+    if name == "ABSENT":
+        from lair_worker import _shared
+
+        return _shared.ABSENT
+    if name == "Session":
+        from lair_worker import _session
+
+        return _session.Session
     raise AttributeError("module 'lair_worker' has no attribute " + repr(name))
 
 
 __all__ = [
+    "ABSENT",
     "Cancelled",
     "Context",
     "HostError",
+    "Session",
     "__version__",
     "command",
     "context",
     "host",
+    "on_session_end",
     "on_start",
     "on_stop",
     "serve",

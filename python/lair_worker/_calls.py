@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lair_worker._context import Context
     from lair_worker._multiplex import Multiplex
+    from lair_worker._session import Session, Sessions
     from lair_worker._threads import Threads
     from lair_worker._worker import Worker
 
@@ -44,12 +45,22 @@ class Calls:
         self._callbacks: dict[int, Callable[[Any], Any]] = {}
         self._numbers = count(1)  # of callbacks
         self._kinds = {name: _registry.kind(function) for name, function in _registry.commands.items()}
+        if _registry.session_hooks:
+            self._kinds.setdefault("cleanup_session", "call")  # runs the user's code: not in the loop
         self._pool: Threads | None = None
         self._single: Threads | None = None
 
     def begin(self, call: Context, function: Any, args: Any) -> None:
         """Runs a call's command."""
         self.running[call.number] = call
+        if "session_number" in call.meta:
+            older = _sessions().enter(call)
+            if older is not None:
+                self._end_session(call, older, lambda: self._start(call, function, args))
+                return
+        self._start(call, function, args)
+
+    def _start(self, call: Context, function: Any, args: Any) -> None:
         kind = self._kinds.get(call.command)
         if kind in ("async", "async_stream"):
             task = self._loop.create_task(self._run_task(call, function, args))
@@ -81,8 +92,38 @@ class Calls:
                 threads.close()
 
     def _end(self, call: Context, reply: bytes) -> None:
+        if call.command == "cleanup_session" and "session_number" in call.meta:
+            ended = _sessions().leave(call)
+            if ended is not None:
+                hit = self._line.cancelled_frame(call.number)
+                self._end_session(call, ended, lambda: self._answer(call, hit if call.hit else reply))
+                return
+        self._answer(call, reply)
+
+    def _answer(self, call: Context, reply: bytes) -> None:
         del self.running[call.number]
         self._line.send(reply)
+
+    def _end_session(self, call: Context, session: Session, then: Callable[[], None]) -> None:
+        """Ends a session as part of a call, where its functions may block: in a thread. Then goes on."""
+        from lair_worker._threads import ThreadDoor
+
+        threads = self._one_by_one()
+        door = call.task = ThreadDoor()
+
+        def work() -> None:
+            current.set(call)
+            with suppress(BaseException):  # Cancelled: the call shows it
+                door.guard_close(call, session.end)
+            self._from_thread(finish)
+
+        def finish() -> None:
+            threads.done()
+            del call.task
+            then()
+
+        context = copy_context()
+        threads.run(lambda: context.run(work))
 
     def _failed(self, call: Context, error: BaseException, function: Any, args: Any) -> bytes:
         if isinstance(error, Unstreamable):
@@ -153,17 +194,23 @@ class Calls:
     def _run_in_thread(self, call: Context, function: Any, args: Any) -> None:
         from lair_worker._threads import ThreadDoor, Threads
 
+        threads: Threads
         if call.command in _registry.thread_safe_names or _registry.all_thread_safe:
             if self._pool is None:
                 self._pool = Threads(self._concurrency, "lair call")
             threads = self._pool
         else:
-            if self._single is None:
-                self._single = Threads(1, "lair calls, one at a time,")
-            threads = self._single
+            threads = self._one_by_one()
         call.task = ThreadDoor()
         context = copy_context()
         threads.run(lambda: context.run(self._work, threads, call, function, args))
+
+    def _one_by_one(self) -> Threads:
+        if self._single is None:
+            from lair_worker._threads import Threads
+
+            self._single = Threads(1, "lair calls, one at a time,")
+        return self._single
 
     def _work(self, threads: Threads, call: Context, function: Any, args: Any) -> None:
         current.set(call)
@@ -252,7 +299,7 @@ class Calls:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
         if not door.is_in_command():
             raise RuntimeError(
-                f"lair_worker.host.{name}: only the thread that runs the command can call the host"
+                f"{_host.label(name)}: only the thread that runs the command can call the host"
             )
         number = next(self._numbers)
         frame = _host.request(call, self._generation, number, name, args, self._line.max_frame)
@@ -295,6 +342,12 @@ class Calls:
 
     def _is_loops_thread(self) -> bool:
         return asyncio._get_running_loop() is self._loop
+
+
+def _sessions() -> Sessions:
+    from lair_worker import _session
+
+    return _session.sessions
 
 
 def no_stream(call: Context, value: Any) -> Unstreamable:

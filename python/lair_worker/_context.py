@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from lair_worker._session import Session
+
 
 class Identity:
     """Who this worker is; set once, at the start."""
@@ -30,10 +32,11 @@ class Context:
     Built for every call, so it keeps what came with the call as it came and works out the rest when asked.
     """
 
-    __slots__ = ("_received", "command", "hit", "meta", "number", "owed", "shields", "task")
+    __slots__ = ("_received", "_session", "command", "hit", "meta", "number", "owed", "shields", "task")
 
     # The SDK's own; all but the first are left empty until a call needs them.
     number: int  # of the call on the wire
+    _session: Session | None
     hit: bool  # it is cancelled
     shields: int  # how many of them it is in
     owed: bool  # it is to raise Cancelled at the end of the outermost shield
@@ -64,6 +67,19 @@ class Context:
     def session_id(self) -> str | None:
         """The session that the call belongs to, if any."""
         return self.meta.get("session")
+
+    @property
+    def session(self) -> Session | None:
+        """What the calls of its session share; None for a call that belongs to none."""
+        if self.meta.get("session") is None:
+            return None
+        try:
+            return self._session
+        except AttributeError:
+            from lair_worker import _session
+
+            self._session = _session.of(self)
+            return self._session
 
     @property
     def traceparent(self) -> str | None:

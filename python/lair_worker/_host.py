@@ -46,11 +46,11 @@ class Host:
         def function(*args: Any, **keywords: Any) -> Any:
             call = current.get()
             if call is None:
-                raise RuntimeError(f"lair_worker.host.{name}: no command is running in this thread")
+                raise RuntimeError(f"{label(name)}: no command is running in this thread")
             if callback is None:
-                raise RuntimeError(f"lair_worker.host.{name}: the host takes no calls from its workers")
+                raise RuntimeError(f"{label(name)}: the host takes no calls from its workers")
             if args and keywords:
-                raise TypeError(f"lair_worker.host.{name}: arguments go by position or by name, not both")
+                raise TypeError(f"{label(name)}: arguments go by position or by name, not both")
             return callback(call, name, keywords if keywords else list(args))
 
         function.__name__ = function.__qualname__ = name
@@ -58,6 +58,16 @@ class Host:
 
 
 host = Host()
+
+STORE = "lair.session."  # what the names of the functions of a session's store begin with
+
+
+def label(name: str) -> str:
+    """A function of the host, as an error names it."""
+    if not name.startswith(STORE):
+        return "lair_worker.host." + name
+    name = name[len(STORE) :]
+    return "session.shared." + ("keys" if name == "list" else name)
 
 
 def request(call: Context, generation: int, number: int, name: str, args: Any, longest: int) -> bytes:
@@ -70,10 +80,10 @@ def request(call: Context, generation: int, number: int, name: str, args: Any, l
         frame = encode([CALLBACK, call.number, generation, number, name, args, meta])
     except Exception as error:
         place = str(explain(args, error)).replace("result", "args", 1)
-        raise ValueError(f"lair_worker.host.{name}: {place}") from None
+        raise ValueError(f"{label(name)}: {place}") from None
     if len(frame) > longest:
         raise ValueError(
-            f"lair_worker.host.{name}: args make a frame of {len(frame)} bytes; max_frame is {longest} bytes"
+            f"{label(name)}: args make a frame of {len(frame)} bytes; max_frame is {longest} bytes"
         )
     return frame
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lair_worker._channel import Channel
     from lair_worker._errors import Failure
     from lair_worker._midcall import MidCall
+    from lair_worker._session import Session, Sessions
     from lair_worker._worker import Worker
 
 CALL, RESULT, SHUTDOWN = 1, 2, 5
@@ -61,6 +62,7 @@ class Protocol2(Replies):
         self._table = worker.table
         self._door = Door(channel, generation)
         self._midcall: MidCall | None = None
+        self._sessions: Sessions | None = None
         self._thread = get_ident()
 
     def hang_bell(self) -> int:
@@ -114,7 +116,10 @@ class Protocol2(Replies):
             or type(meta) is not dict
         ):
             return self._uncommon(message, received)
-        return self._call(number, function, Context(name, meta, received, number), args)
+        call = Context(name, meta, received, number)
+        if "session_number" in meta:
+            return self._call_in_session(number, function, call, args)
+        return self._call(number, function, call, args)
 
     def _call(self, number: int, function: Any, call: Context, args: Any) -> bytes:
         worker, door = self._worker, self._door
@@ -151,6 +156,36 @@ class Protocol2(Replies):
             return self._odd_result(call, value, error)
         return reply if len(reply) <= self._max_frame else self.too_long(number, len(reply))
 
+    def _call_in_session(self, number: int, function: Any, call: Context, args: Any) -> bytes:
+        """A call with what it ends: an older session of the same id, or, if it is the clean-up, its own."""
+        sessions = self._sessions
+        if sessions is None:
+            from lair_worker import _session
+
+            sessions = self._sessions = _session.sessions
+        older = sessions.enter(call)
+        if older is not None and self._is_hit_at_end_of(older, call):
+            return self.cancelled(number)
+        reply = self._call(number, function, call, args)
+        if call.command == "cleanup_session":
+            ended = sessions.leave(call)
+            if ended is not None and self._is_hit_at_end_of(ended, call):
+                return self.cancelled(number)
+        return reply
+
+    def _is_hit_at_end_of(self, session: Session, call: Context) -> bool:
+        """Ends a session as part of a call; gives whether that call is cancelled meanwhile."""
+        current.set(call)
+        try:
+            self.midcall().guard(call, session.end)
+        except BaseException:
+            if self._worker.ending.terminated:
+                raise
+        finally:
+            self._door.armed = None
+            current.set(None)
+        return self._door.hit is not None
+
     def _odd_result(self, call: Context, value: Any, error: Exception) -> bytes:
         if is_flow(value):
             return self.midcall().answer(call, value)
@@ -163,8 +198,10 @@ class Protocol2(Replies):
 
     def _callback(self, call: Context, name: str, args: Any) -> Any:
         if get_ident() != self._thread:
+            from lair_worker import _host
+
             raise RuntimeError(
-                f"lair_worker.host.{name}: only the thread that runs the command can call the host"
+                f"{_host.label(name)}: only the thread that runs the command can call the host"
             )
         return self.midcall().callback(call, name, args)
 
@@ -197,7 +234,10 @@ class Protocol2(Replies):
         name, args, meta = message[3:6]
         function = self._table.get(name)
         if function is not None:
-            return self._call(number, function, Context(name, meta, received, number), args)
+            call = Context(name, meta, received, number)
+            if "session_number" in meta:
+                return self._call_in_session(number, function, call, args)
+            return self._call(number, function, call, args)
         self._worker.command_count += 1
         return self.unknown(number, name, self._table)
 

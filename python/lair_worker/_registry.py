@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar, overload
 
     Function = TypeVar("Function", bound=Callable[..., Any])
-    Hook = TypeVar("Hook", bound=Callable[[], Any])
+    from lair_worker._session import Session
+
+    Hook = TypeVar("Hook", bound=Callable[..., Any])
+    SessionHook = TypeVar("SessionHook", bound=Callable[[Session], Any])
 
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
@@ -25,6 +28,7 @@ thread_safe_names: set[str] = set()
 all_thread_safe = False  # by serve(thread_safe=True)
 start_hooks: list[Callable[[], Any]] = []
 stop_hooks: list[Callable[[], Any]] = []
+session_hooks: list[Callable[[Session], Any]] = []
 
 
 class NoCommands(Exception):
@@ -85,7 +89,17 @@ def on_stop(function: Hook) -> Hook:
     return _add_hook(stop_hooks, function)
 
 
-def _add_hook(hooks: list[Callable[[], Any]], function: Hook) -> Hook:
+def on_session_end(function: SessionHook) -> SessionHook:
+    """Has a function run when a session ends that this worker has served. It gets the Session.
+
+    Several run in the order of their definition, also when one raises, which is reported on stderr. They run
+    once for each opening of a session, also when the worker ends in an orderly way. They can still use
+    ``session.local``, and, where the host has ended the session, its ``shared`` values.
+    """
+    return _add_hook(session_hooks, function)
+
+
+def _add_hook(hooks: list[Callable[..., Any]], function: Hook) -> Hook:
     if not callable(function):
         raise TypeError(f"a hook is a function, not {function!r}")
     if kind(function) != "call":
@@ -160,7 +174,7 @@ def _public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
         if listed is None and (name.startswith("_") or not _is_function_of(module, value)):
             continue
         callable_object = callable(value) and not isinstance(value, type)
-        hook = any(value is known for known in start_hooks + stop_hooks)
+        hook = any(value is known for known in [*start_hooks, *stop_hooks, *session_hooks])
         if callable_object and not hook and name != RESERVED:
             found[name] = value
     return found

@@ -45,8 +45,18 @@ def standard_commands(worker: Worker) -> dict[str, Callable[..., Any]]:
         return {"status": "cleaned", "objects_collected": gc.collect()}
 
     def cleanup_session(session_id: Any = None, *_: Any, **__: Any) -> dict[str, Any]:
-        # The SDK keeps nothing for a session; an application that does defines its own command.
-        return {"status": "cleaned", "session_id": context().session_id if session_id is None else session_id}
+        # The session of a call that belongs to a numbered one is ended when the call is: see _session.
+        call = context()
+        own = call.session_id
+        if own is None:
+            own = session_id
+        elif session_id not in (None, own):
+            raise ValueError(f"a call of session {own!r} can't clean up session {session_id!r}")
+        if type(own) is str and "session_number" not in call.meta:
+            from lair_worker import _session
+
+            _session.sessions.end_by_id(own)
+        return {"status": "cleaned", "session_id": own}
 
     def reset_state(*_: Any, **__: Any) -> dict[str, Any]:
         commands, errors = worker.command_count, worker.error_count

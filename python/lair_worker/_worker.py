@@ -272,6 +272,8 @@ class Worker:
         clean = True
         if settle := sys.modules.get("lair_worker._settle"):
             settle.close_event_loop()
+        if (session := sys.modules.get("lair_worker._session")) and self._started_by == os.getpid():
+            session.sessions.end_all()
         for hook in reversed(_registry.stop_hooks if self._started_by == os.getpid() else []):
             try:
                 hook()

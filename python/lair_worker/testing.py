@@ -6,6 +6,8 @@
         with testing.Worker("textstats", host={"log": print}) as worker:
             assert worker.call("count_words", "a b c") == 3
             assert list(worker.stream("words", "a b c")) == ["a", "b", "c"]
+            worker.call_with({"session": "ann", "affinity": "strict"}, "load", "a.bin")
+            worker.end_session("ann")
 
 ``testing.call`` and ``testing.stream`` do the same with the commands that are registered already, by whatever
 modules have been imported.
@@ -15,19 +17,23 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from copy import deepcopy
 from time import monotonic
 
-from lair_worker import _errors, _host, _registry
+from lair_worker import _errors, _host, _registry, _session
 from lair_worker._cancel import Cancelled
 from lair_worker._context import Context, current
 from lair_worker._encode import decode, encode, explain
 from lair_worker._host import HostError
 from lair_worker._settle import event_loop
+from lair_worker._shared import ABSENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any, Callable
+
+    _Loaded = tuple[dict[str, Any], list[Any], list[Any], list[Any]]  # commands, hooks: start, stop, session
 
 __all__ = ["CallError", "Worker", "call", "stream"]
 
@@ -52,17 +58,24 @@ class Worker:
     ``host`` are the functions that commands reach as ``lair_worker.host.NAME``. A target's ``on_start``
     functions run when it is entered as a context manager, and its ``on_stop`` functions when it is left. One
     at a time in a process.
+
+    A session is opened by the first call that names it. ``values`` are what sessions share, by id and key.
     """
 
     def __init__(
         self, target: str | None = None, *, host: Mapping[str, Callable[..., Any]] | None = None
     ) -> None:
         self._host = dict(host or {})
+        self.values: dict[str, dict[str, Any]] = {}
         if target is None:
             self._commands = _registry.commands
             self._start, self._stop = _registry.start_hooks, _registry.stop_hooks
+            session_hooks = _registry.session_hooks
         else:
-            self._commands, self._start, self._stop = _load(target)
+            self._commands, self._start, self._stop, session_hooks = _load(target)
+        self._sessions = _session.Sessions(session_hooks)
+        self._open: dict[str, tuple[int, str]] = {}  # number and affinity of the sessions that are
+        self._opened = 0
 
     def __enter__(self) -> Worker:
         for hook in self._start:
@@ -70,15 +83,23 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        failed: list[BaseException] = []
+        self._sessions.end_all(lambda error, _: failed.append(error))
         for hook in reversed(self._stop):
             hook()
+        if failed:
+            raise failed[0]
 
     def call(self, command: str, /, *args: Any, **keywords: Any) -> Any:
         """The result of a call. CallError if it fails."""
         return self.call_with({}, command, *args, **keywords)
 
     def call_with(self, meta: Mapping[str, Any], command: str, /, *args: Any, **keywords: Any) -> Any:
-        """A call with ``deadline`` (seconds from now), ``session`` or ``traceparent``."""
+        """A call with ``deadline`` (seconds from now), ``session``, ``affinity`` or ``traceparent``.
+
+        ``affinity`` is for the first call of a session: ``prefer`` (where nothing is said), ``strict`` or
+        ``exclusive``.
+        """
         items, value = self._run(meta, command, args, keywords)
         return value if items is None else list(items)
 
@@ -101,6 +122,29 @@ class Worker:
             raise CallError(_errors.unencodable(ValueError(message)))
         return items
 
+    def end_session(self, id: str) -> None:
+        """Ends a session as a host does; its ``values`` are dropped, and its next call opens it anew.
+
+        A ``cleanup_session`` of the target's own runs first, then its ``on_session_end`` functions. CallError
+        if any of them fails.
+        """
+        if id not in self._open:
+            raise ValueError(f"session {id!r} is not open")
+        failed: list[BaseException] = []
+        call = self._context({"session": id}, _session.CLEANUP)
+        try:
+            if _session.CLEANUP in self._commands:
+                self.call_with({"session": id}, _session.CLEANUP, session_id=id)
+        finally:
+            ended = self._sessions.leave(call)
+            if ended is not None:
+                session = ended
+                self._guard(call, lambda: session.end(lambda error, _: failed.append(error)))
+            del self._open[id]
+            self.values.pop(id, None)
+        if failed:
+            raise CallError(_errors.from_exception(failed[0])) from failed[0]
+
     # --- how it runs ----------------------------------------------------------------------------------
 
     def _run(
@@ -115,7 +159,8 @@ class Worker:
             failure.message += _errors.suggest(command, list(self._commands))
             raise CallError(failure)
         positional, named = _through_json(list(args), "args"), _through_json(keywords, "args")
-        call = Context(command, _meta(meta), monotonic())
+        call = self._context(meta, command)
+        self._sessions.enter(call)
 
         def begin() -> Any:
             value = function(*positional, **named)
@@ -127,6 +172,33 @@ class Worker:
         if hasattr(type(value), "__anext__") or hasattr(type(value), "__next__"):
             return self._items(call, value), None
         return None, self._result(value, "result")
+
+    def _context(self, wanted: Mapping[str, Any], command: str) -> Context:
+        unknown = set(wanted) - {"deadline", "session", "affinity", "traceparent"}
+        if unknown:
+            known = "deadline, session, affinity and traceparent"
+            raise TypeError(f"a call has {known}, not {', '.join(sorted(unknown))}")
+        meta = dict(wanted)
+        if "deadline" in meta:
+            meta["ms"] = meta.pop("deadline") * 1000
+        id, affinity = meta.get("session"), meta.pop("affinity", None)
+        if id is not None:
+            meta["session_number"], meta["affinity"] = self._open_session(id, affinity)
+        elif affinity is not None:
+            raise TypeError("affinity is a session's; the call has none")
+        return Context(command, meta, monotonic())
+
+    def _open_session(self, id: Any, affinity: Any) -> tuple[int, str]:
+        if type(id) is not str:
+            raise TypeError(f"session is an id, a str, not {id!r}")
+        if affinity not in (None, "prefer", "strict", "exclusive"):
+            raise TypeError(f"affinity is 'prefer', 'strict' or 'exclusive', not {affinity!r}")
+        if id not in self._open:
+            self._opened += 1
+            self._open[id] = self._opened, affinity or "prefer"
+        elif affinity not in (None, self._open[id][1]):
+            raise TypeError(f"session {id!r} is open as {self._open[id][1]!r}; end_session() ends it")
+        return self._open[id]
 
     def _items(self, call: Context, generator: Any) -> Iterator[Any]:
         try:
@@ -148,8 +220,8 @@ class Worker:
         keywords: Any = None,
     ) -> Any:
         """Runs some of the command, with its context and its host."""
-        token, before = current.set(call), _host.callback
-        _host.callback = self._callback
+        token, before = current.set(call), (_host.callback, _session.sessions)
+        _host.callback, _session.sessions = self._callback, self._sessions
         try:
             return run()
         except (Exception, SystemExit, Cancelled) as error:
@@ -162,7 +234,7 @@ class Worker:
             error.__traceback__ = trace
             raise CallError(failure) from error
         finally:
-            _host.callback = before
+            _host.callback, _session.sessions = before
             current.reset(token)
 
     def _result(self, value: Any, what: str) -> Any:
@@ -183,10 +255,12 @@ class Worker:
 
     def _call_host(self, call: Context, name: str, args: Any) -> Any:
         message = decode(_host.request(call, 0, 0, name, args, sys.maxsize))
+        sent = message[5]
+        if name.startswith(_host.STORE):
+            return self._call_store(call, name[len(_host.STORE) :], sent)
         function = self._host.get(name)
         if function is None:
             raise HostError("UnknownCommand", f"Unknown command: {name}", "unknown_command")
-        sent = message[5]
         try:
             value = function(**sent) if type(sent) is dict else function(*sent)
         except HostError:
@@ -195,6 +269,41 @@ class Worker:
             failure = _errors.from_exception(error)
             raise HostError(failure.type, failure.message, failure.kind, failure.traceback) from error
         return decode(encode(value))
+
+    def _call_store(self, call: Context, what: str, args: dict[str, Any]) -> Any:
+        """A function of the sessions' store, as the host has them."""
+        if call.session_id is None:
+            raise HostError("CallError", f"lair.session.{what}: the call has no session", "invalid_argument")
+        values = self.values.setdefault(call.session_id, {})
+        key: Any = args.get("key")
+        if what == "get":
+            return {"found": key in values, "value": deepcopy(values.get(key))}
+        if what == "put":
+            values[key] = args["value"]
+            return None
+        if what == "delete":
+            return values.pop(key, ABSENT) is not ABSENT
+        if what == "list":
+            return sorted(each for each in values if each.startswith(args.get("prefix", "")))
+        if what != "compare_and_set":
+            raise HostError("UnknownCommand", f"Unknown command: lair.session.{what}", "unknown_command")
+        if not _same(values.get(key, ABSENT), args.get("expected", ABSENT)):
+            return False
+        values.pop(key, None)
+        if "value" in args:
+            values[key] = args["value"]
+        return True
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON, for which 1 is 1.0 and True is neither."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def call(command: str, /, *args: Any, **keywords: Any) -> Any:
@@ -207,10 +316,11 @@ def stream(command: str, /, *args: Any, **keywords: Any) -> Iterator[Any]:
     return Worker().stream(command, *args, **keywords)
 
 
-def _load(target: str) -> tuple[dict[str, Any], list[Any], list[Any]]:
+def _load(target: str) -> _Loaded:
     """The commands and hooks of a target, without those of other modules that have been imported."""
-    commands, hooks = _registry.commands, (_registry.start_hooks, _registry.stop_hooks)
-    everything = dict(commands), list(hooks[0]), list(hooks[1])
+    commands = _registry.commands
+    hooks: tuple[list[Any], ...] = (_registry.start_hooks, _registry.stop_hooks, _registry.session_hooks)
+    everything: list[Any] = [dict(commands), *map(list, hooks)]
     path = list(sys.path)
     imported = target in sys.modules or target in _loaded
     for each in (commands, *hooks):
@@ -225,26 +335,17 @@ def _load(target: str) -> tuple[dict[str, Any], list[Any], list[Any]]:
             for here, all_of_them in zip(hooks, everything[1:]):
                 here += [hook for hook in all_of_them if getattr(hook, "__module__", None) == target]
         _registry.load(target)
-        _loaded[target] = dict(commands), list(hooks[0]), list(hooks[1])
+        _loaded[target] = dict(commands), list(hooks[0]), list(hooks[1]), list(hooks[2])
         return _loaded[target]
     finally:
         sys.path[:] = path
         commands.clear()
         commands.update(everything[0])
-        hooks[0][:], hooks[1][:] = everything[1:]
+        for here, all_of_them in zip(hooks, everything[1:]):
+            here[:] = all_of_them
 
 
-_loaded: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {}
-
-
-def _meta(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = set(wanted) - {"deadline", "session", "traceparent"}
-    if unknown:
-        raise TypeError(f"a call has deadline, session and traceparent, not {', '.join(sorted(unknown))}")
-    meta = dict(wanted)
-    if "deadline" in meta:
-        meta["ms"] = meta.pop("deadline") * 1000
-    return meta
+_loaded: dict[str, _Loaded] = {}
 
 
 def _through_json(value: Any, what: str) -> Any:

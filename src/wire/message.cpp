@@ -180,6 +180,14 @@ void append_meta(std::string& tail, const CallHeader& header) {
     key("\"chain\":");
     tail += header.chain;
   }
+  if (header.session) {
+    key("\"session\":");
+    append_string(tail, header.session->id);
+    key("\"session_number\":");
+    append_number(tail, header.session->number);
+    key("\"affinity\":");
+    append_string(tail, header.session->affinity);
+  }
   if (header.stream) {
     key("\"stream\":[");
     append_number(tail, header.stream->items);
@@ -188,6 +196,37 @@ void append_meta(std::string& tail, const CallHeader& header) {
     tail += ']';
   }
   tail += "}]";
+}
+
+// Whether the outermost object of `json`, which is valid, has a key that is spelt like this.
+bool has_key(std::string_view json, std::string_view quoted) {
+  if (json.find(quoted) == std::string_view::npos) return false;
+  int depth = 0;
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if (c != '"') continue;
+    const std::size_t begin = at;
+    while (json[++at] != '"') {
+      if (json[at] == '\\') ++at;
+    }
+    const std::size_t next = json.find_first_not_of(" \t\r\n", at + 1);
+    if (depth == 1 && json.substr(begin, at + 1 - begin) == quoted && json[next] == ':') return true;
+  }
+  return false;
+}
+
+// Protocol 1: the session's id goes before the first argument by name. Large arguments stay where they are.
+void put_session(CallFrame& frame, std::string_view id) {
+  constexpr std::string_view kKey = "\"session_id\"";
+  if (frame.arguments.substr(0, 1) != "{" || has_key(frame.arguments, kKey)) return;
+  frame.head += '{';
+  frame.head += kKey;
+  frame.head += ':';
+  append_string(frame.head, id);
+  frame.arguments.remove_prefix(1);
+  if (frame.arguments[frame.arguments.find_first_not_of(" \t\r\n")] != '}') frame.head += ',';
 }
 
 }  // namespace
@@ -209,6 +248,7 @@ CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
     frame.head += ",\"command\":";
     append_string(frame.head, header.command);
     frame.head += ",\"args\":";
+    if (header.session) put_session(frame, header.session->id);
     frame.tail = ",\"timestamp\":\"" + timestamp() + "\"}";
   }
   put_header(frame.head, frame.payload_size());

@@ -34,10 +34,18 @@ struct CallHeader {
     std::uint64_t bytes = 0;
   };
   std::optional<Credit> stream = {};
+  // The session that the call belongs to. Protocol 1 carries only the id: `session_id` in arguments that are an object
+  // and have none of their own.
+  struct Session {
+    std::string_view id;
+    std::uint64_t number = 0;
+    std::string_view affinity = {};  // "prefer", "strict" or "exclusive"
+  };
+  std::optional<Session> session = {};
 };
 
 // A call as it goes out, in pieces, so that large arguments are not copied: `head` begins with the frame's
-// header. `arguments` is what encode_json made of them and must outlive this.
+// header. `arguments` is part or all of what encode_json made of them, which must outlive this.
 struct CallFrame {
   std::string head;
   std::string_view arguments;

@@ -1,10 +1,35 @@
 // Whatever a worker answers is a value, an error or malformed; never a crash, and never a reply to another call.
+// Whatever the arguments, protocol 1 carries a session beside them and changes nothing else.
+#include <string>
 #include <string_view>
 #include <variant>
 
 #include "base/assert.hpp"
+#include "wire/frame.hpp"
 #include "wire/json_codec.hpp"
 #include "wire/message.hpp"
+
+namespace {
+
+void check_session(const lair::Json& value) {
+  using namespace lair::wire;
+  const auto arguments = encode_json(value, "args");
+  const CallFrame frame = encode_call({.protocol = Protocol::kOne,
+                                       .id = 7,
+                                       .generation = 3,
+                                       .command = "f",
+                                       .session = CallHeader::Session{.id = "u"}},
+                                      *arguments);
+  std::string problem;
+  const auto sent =
+      decode_json((frame.head + std::string(frame.arguments) + frame.tail).substr(kHeaderBytes), problem);
+  LAIR_ASSERT(sent);
+  lair::Json expected = value;
+  if (expected.is_object()) expected.emplace("session_id", "u");
+  LAIR_ASSERT(sent->at("args") == expected);
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   using namespace lair::wire;
@@ -15,6 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     if (const auto* value = std::get_if<Value>(&reply)) {
       // What was let in can be sent on.
       LAIR_ASSERT(encode_json(value->value, "result"));
+      check_session(value->value);
       CallHeader other = header;
       other.id = 8;
       LAIR_ASSERT(std::holds_alternative<Malformed>(decode_reply(other, payload)));

@@ -77,6 +77,24 @@ SOURCE = """
     def shielded():
         with lair.shield(): return lair.context().command
 
+    @lair.on_session_end
+    def ended(session):
+        seen.append(["ended", session.id, session.number, session.affinity])
+        if session.affinity == "strict": seen.append(dict(session.local))
+
+    @lair.command
+    def load(key, value):
+        lair.context().session.local[key] = value
+        return dict(lair.context().session.local)
+    @lair.command
+    def who():
+        session = lair.context().session
+        return session and [session.id, session.number, session.affinity]
+    @lair.command
+    def run(code): return eval(code, {"shared": lair.context().session.shared, "lair": lair})
+    @lair.command
+    async def arun(code): return await eval(code, {"shared": lair.context().session.shared, "lair": lair})
+
     def helper(): pass
 """
 names = count()
@@ -195,6 +213,107 @@ def test_the_host_is_called(worker, testing, target):
 
     with testing.Worker(target, host={"tool": fail}) as other:
         assert other.call("caught") == ["KeyError", "'k'", "remote"]
+
+
+def test_sessions_have_what_is_theirs(worker):
+    ann, bob = {"session": "ann", "affinity": "strict"}, {"session": "bob"}
+    assert worker.call("who") is None
+    assert worker.call_with(ann, "who") == ["ann", 1, "strict"]
+    assert worker.call_with(bob, "who") == ["bob", 2, "prefer"]
+    assert worker.call_with(ann, "load", "a", 1) == {"a": 1}
+    assert worker.call_with({"session": "ann"}, "load", "b", 2) == {"a": 1, "b": 2}
+    assert worker.call_with({"session": "eve", "affinity": "strict"}, "load", "c", 3) == {"c": 3}
+
+
+def test_local_where_a_session_may_move_is_an_error(worker, testing):
+    with pytest.raises(testing.CallError, match="may serve its next call"):
+        worker.call_with({"session": "ann"}, "load", "a", 1)
+
+
+@pytest.mark.parametrize("run", ["run", "arun"])
+def test_shared_values(worker, run):
+    def ask(code, session="ann"):
+        return worker.call_with({"session": session}, run, f"shared.{code}")
+
+    worker.values["ann"] = {"a": [1]}
+    assert ask("get('a')") == [1] and ask("get('b')") is None and ask("get('b', 2)") == 2
+    assert ask("put('b', (1, 2))") is None and worker.values["ann"]["b"] == [1, 2]
+    assert ask("keys()") == ["a", "b"] and ask("keys('b')") == ["b"] and ask("keys()", "bob") == []
+    assert ask("delete('a')") is True and ask("delete('a')") is False
+    assert ask("compare_and_set('c', lair.ABSENT, {'x': 1.0, 'y': [True]})") is True
+    assert ask("compare_and_set('c', lair.ABSENT, 1)") is False
+    assert ask("compare_and_set('c', {'y': [1], 'x': 1}, 2)") is False, "true is not 1"
+    assert ask("compare_and_set('c', {'y': [True], 'x': 1}, 2)") is True
+    assert ask("compare_and_set('c', 2, lair.ABSENT)") is True and ask("keys()") == ["b"]
+    ask("get('b')").append(3)
+    assert worker.values == {"ann": {"b": [1, 2]}, "bob": {}}
+    if run == "run":
+        found = worker.call_with({"session": "ann"}, run, "[*shared], shared['b'], 'a' in shared")
+        assert found == [["b"], [1, 2], False]
+
+
+def test_a_session_is_ended(testing, target, worker):
+    seen = sys.modules[target].seen
+    ann = {"session": "ann", "affinity": "strict"}
+    worker.call_with(ann, "load", "a", 1)
+    worker.call_with(ann, "run", "shared.put('a', 1)")
+    worker.end_session("ann")
+    assert seen[1:] == [["ended", "ann", 1, "strict"], {"a": 1}] and worker.values == {}
+    assert worker.call_with({"session": "ann"}, "who") == ["ann", 2, "prefer"]
+    worker.end_session("ann")
+    assert seen[3:] == [["ended", "ann", 2, "prefer"]]
+    with pytest.raises(ValueError, match="'ann' is not open"):
+        worker.end_session("ann")
+
+
+def test_sessions_end_with_the_worker(testing, target):
+    with testing.Worker(target) as worker:
+        seen = sys.modules[target].seen
+        for session in ("zoe", "ann"):
+            worker.call_with({"session": session, "affinity": "strict"}, "who")
+        worker.call_with({"session": "bob"}, "who")
+    ends = [["ended", "zoe", 1, "strict"], {}, ["ended", "ann", 2, "strict"], {}]
+    assert seen == ["begin", *ends, "end"]
+
+
+def test_the_end_of_a_session_that_fails_is_an_error(testing, tmp_path):
+    path = tmp_path / "failing_ends.py"
+    path.write_text(
+        textwrap.dedent("""
+            import lair_worker as lair
+            seen = []
+            @lair.command
+            def f(): return lair.context().session.number
+            @lair.command
+            def cleanup_session(session_id):
+                seen.append([session_id, lair.context().session.number])
+            @lair.on_session_end
+            def end(session): raise ValueError("boom")
+            @lair.on_session_end
+            def also(session): seen.append("also")
+        """)
+    )
+    worker = testing.Worker(str(path))
+    ann = {"session": "ann", "affinity": "exclusive"}
+    assert worker.call_with(ann, "f") == 1
+    with pytest.raises(testing.CallError, match="ValueError: boom"):
+        worker.end_session("ann")
+    assert sys.modules["failing_ends"].seen == [["ann", 1], "also"]
+    assert worker.call_with(ann, "f") == 2
+    with pytest.raises(ValueError, match="boom"):
+        worker.__exit__()
+
+
+def test_sessions_that_make_no_sense(worker):
+    worker.call_with({"session": "ann", "affinity": "strict"}, "who")
+    for meta, message in (
+        ({"session": "ann", "affinity": "prefer"}, "open as 'strict'"),
+        ({"session": "bob", "affinity": "loose"}, "not 'loose'"),
+        ({"session": 7}, "a str, not 7"),
+        ({"affinity": "strict"}, "the call has none"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            worker.call_with(meta, "who")
 
 
 def test_hooks_run_around_a_worker_that_is_entered(testing, target):

@@ -194,6 +194,32 @@ def test_a_module_is_imported_once_and_its_state_is_each_worker_s_own(warm):
     assert "imported" not in first.log.now() + second.log.now()
 
 
+def test_a_worker_inherits_no_session(warm):
+    parent = warm(["pre"], pre="""
+        import lair_worker as lair
+        from lair_worker import testing
+        ended = []
+        @lair.on_session_end
+        def end(session):
+            ended.append(session.id)
+        @lair.command
+        def state():
+            from lair_worker import _session
+            return [sorted(_session.sessions.known), ended]
+        @lair.command
+        def touch():
+            lair.context().session.local["a"] = 1
+        testing.Worker().call_with({"session": "ann", "affinity": "strict"}, "touch")
+        """)
+    parent.word()
+    for _ in range(2):
+        worker = parent.fork()
+        assert worker.failure() is None
+        assert worker.request("state")["result"] == [[], []]
+        assert worker.request("cleanup_session", {"session_id": "ann"})["success"]
+        assert worker.request("state")["result"] == [[], ["ann"]], "once, by the worker's own functions"
+
+
 def test_what_a_module_left_unwritten_is_written_once(warm):
     parent = warm(["half"], half="import sys\nsys.stdout.write('half a line')")
     parent.word()

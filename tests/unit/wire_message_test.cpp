@@ -98,6 +98,63 @@ TEST(EncodeCall, ArgumentsAreNotCopied) {
   EXPECT_EQ(encode_call(kTwo, arguments).arguments.data(), arguments.data());
 }
 
+TEST(EncodeCall, ProtocolTwoNamesTheSessionItsNumberAndItsAffinity) {
+  CallHeader header = kTwo;
+  header.remaining = 70ms;
+  header.session = CallHeader::Session{.id = "user \"4\"", .number = ~std::uint64_t{0}, .affinity = "strict"};
+  header.stream = CallHeader::Credit{.items = 4, .bytes = 100};
+  EXPECT_EQ(payload_of(encode_call(header, R"({"a":1})")), Json({1,
+                                                                 5,
+                                                                 9,
+                                                                 "count",
+                                                                 {{"a", 1}},
+                                                                 {{"ms", 70},
+                                                                  {"session", "user \"4\""},
+                                                                  {"session_number", ~std::uint64_t{0}},
+                                                                  {"affinity", "strict"},
+                                                                  {"stream", {4, 100}}}}));
+  EXPECT_EQ(payload_of(encode_call(kTwo, "{}"))[5], Json::object()) << "an anonymous call has none of them";
+}
+
+TEST(EncodeCall, ProtocolOneCarriesTheSessionAmongItsArguments) {
+  CallHeader header = kOne;
+  header.session = CallHeader::Session{.id = "u\n1", .number = 3, .affinity = "prefer"};
+  const auto args = [&](std::string_view arguments) {
+    const Json call = payload_of(encode_call(header, arguments));
+    EXPECT_EQ(call.size(), 4u) << call;
+    return call.at("args");
+  };
+  EXPECT_EQ(args("{}"), (Json{{"session_id", "u\n1"}}));
+  EXPECT_EQ(args("{ }"), (Json{{"session_id", "u\n1"}}));
+  EXPECT_EQ(args(R"({"text":"a","n":{}})"),
+            (Json{{"session_id", "u\n1"}, {"text", "a"}, {"n", Json::object()}}));
+  EXPECT_EQ(payload_of(encode_call(kOne, "{}")).at("args"), Json::object());
+}
+
+TEST(EncodeCall, ProtocolOneLeavesArgumentsAloneThatHaveASessionOrAreNoObject) {
+  CallHeader header = kOne;
+  header.session = CallHeader::Session{.id = "mine"};
+  for (const std::string_view same :
+       {R"({"session_id":"theirs"})", R"({"a":[{"b":"}"}],"session_id" : null})",
+        R"({"a":"\"session_id\":","session_id":0})", R"([{"session_id":1}])", "[]", "null"}) {
+    EXPECT_EQ(payload_of(encode_call(header, same)).at("args"), Json::parse(same)) << same;
+  }
+  for (const std::string_view other :
+       {R"({"a":{"session_id":"theirs"}})", R"({"a":"session_id"})", R"({"a":["session_id"]})",
+        R"({"a":"\\","b":"{\"session_id\":1}"})", R"({"a":"\\\"","session_ids":[[{"session_id":2}]]})"}) {
+    Json expected = Json::parse(other);
+    expected["session_id"] = "mine";
+    EXPECT_EQ(payload_of(encode_call(header, other)).at("args"), expected) << other;
+  }
+}
+
+TEST(EncodeCall, ArgumentsAreNotCopiedForASessionEither) {
+  const std::string arguments = R"({"a":1})";
+  CallHeader header = kOne;
+  header.session = CallHeader::Session{.id = "u"};
+  EXPECT_EQ(encode_call(header, arguments).arguments.data(), arguments.data() + 1);
+}
+
 TEST(EncodeShutdown, IsAWholeFrameInEitherProtocol) {
   const std::string two = encode_shutdown(Protocol::kTwo, 3, 9);
   EXPECT_EQ(Json::parse(two.substr(kHeaderBytes)), Json::parse("[5, 0, 9]"));

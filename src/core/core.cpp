@@ -23,6 +23,7 @@ Outcome Core::step(const Event& event, TimePoint now, Effects& effects) {
   now_ = std::max(now_, now);
   effects_ = &effects;
   const Outcome outcome = std::visit([this](const auto& e) { return on(e); }, event);
+  if (sessions_changed_) settle_sessions();
   watch_queue();
   if (ready_changed_) effects.push(ReadyChanged{});
   ready_changed_ = false;
@@ -64,6 +65,8 @@ Outcome Core::on(const Tick&) {
   }
   if (shed_armed_ <= now_) shed_armed_ = TimePoint::max();
   shed();
+  end_graces();
+  spill();
   retire_idle();
   check_health();
   start_workers();
@@ -78,7 +81,11 @@ Outcome Core::on(const Shutdown& event) {
   ready_changed_ = true;
   refuse_all(RefuseReason::kShuttingDown);
   if (std::exchange(reloading_, false)) effects_->push(Reloaded{.revision = revision_, .complete = false});
-  if (surge_ && surge_->state == WorkerState::kStarting) end(*surge_, Reason::kShutdown, false);
+  if (surge_ && surge_->state == WorkerState::kStarting) {
+    end(*surge_, Reason::kShutdown, false);
+  } else if (surge_ && is_up(surge_->state) && surge_->state != WorkerState::kBusy) {
+    end(*surge_, Reason::kShutdown, true);
+  }
   for (Slot& slot : slots_) {
     if (!slot.row) {
       if (!slot.closed) rest(slot, SlotState::kVacant);
@@ -118,23 +125,34 @@ Outcome Core::on(const Checkout& event) {
     refuse(event.token, why);
     return Outcome::kDone;
   };
+  if (event.session != 0 && !event.who.any) return Outcome::kIllegal;
   if (shutting_down_) return refused(RefuseReason::kShuttingDown);
   if (event.deadline <= now_) return refused(RefuseReason::kExpired);
   if (!event.who.any) {
     const Row* row = live(event.who.only);
     if (row == nullptr || row->state == WorkerState::kStopping) return refused(RefuseReason::kWorkerGone);
   }
+  Session* session = nullptr;
+  if (event.session != 0) {
+    session = sessions_.find(event.session);
+    if (session == nullptr) return refused(RefuseReason::kSessionEnded);
+    if (session->lost != Reason::kNone) return refused(RefuseReason::kSessionLost);
+  }
   if (admission_ == Admission::kDraining && !event.since) return refused(RefuseReason::kDraining);
   if (!can_serve()) return refused(RefuseReason::kNoWorkers);
 
-  const Waiter waiter{.token = event.token,
-                      .who = event.who,
-                      .exclusive = event.exclusive,
-                      .deadline = event.deadline,
-                      .since = event.since.value_or(now_),
-                      .patient = event.patient};
+  const Waiter waiter{
+      .token = event.token,
+      .who = event.who,
+      .exclusive = event.exclusive || (session != nullptr && session->affinity == Affinity::kExclusive),
+      .deadline = event.deadline,
+      .since = event.since.value_or(now_),
+      .patient = event.patient,
+      .session = session,
+      .spill_after = event.spill_after};
+  if (session != nullptr) return come_in_session(waiter, event.since.has_value());
   if (Row* row = pick_in_turn(waiter)) {
-    grant(*row, event.token, event.exclusive);
+    grant(*row, waiter);
     return Outcome::kDone;
   }
   if (!event.since && queue_.size() >= config_.max_waiters) {
@@ -152,24 +170,24 @@ Outcome Core::on(const Checkout& event) {
 Outcome Core::on(const Claim& event) {
   Waiter* waiter = queue_.find(event.token);
   if (waiter == nullptr) return Outcome::kStale;
-  Row* row = pick_in_turn(*waiter);
   waiter->woken = false;
+  const bool parked = waiter->session != nullptr && waiter->session->first != event.token;
+  Row* row = parked ? nullptr : pick_in_turn(*waiter);
   if (row != nullptr) {
-    const bool exclusive = waiter->exclusive;
-    queue_.take(event.token);
+    const Waiter served = *queue_.take(event.token);
     forget_reservation(event.token);
-    grant(*row, event.token, exclusive);
+    grant(*row, served);
   }
   // What it was woken for may be left over, or more than it took.
-  if (free_permits() > 0) serve();
+  if (anything_free()) serve();
   return Outcome::kDone;
 }
 
 Outcome Core::on(const Abandon& event) {
-  if (!queue_.take(event.token)) return Outcome::kStale;
-  forget_reservation(event.token);
+  if (queue_.find(event.token) == nullptr) return Outcome::kStale;
+  leave_line(event.token);
   // It may have been the one that a free worker was kept for.
-  if (free_permits() > 0) serve();
+  if (anything_free()) serve();
   return Outcome::kDone;
 }
 
@@ -198,10 +216,10 @@ Outcome Core::on(const Checkin& event) {
     end(*row, event.reason, false);
   } else if (row->taken == 0 && shutting_down_) {
     end(*row, Reason::kShutdown, true);
-  } else if (row->taken == 0 && row->retire != Reason::kNone) {
+  } else if (row->taken == 0 && row->retire != Reason::kNone && !stays(*row)) {
     end(*row, row->retire, true);
   } else {
-    const bool plan = !surge_ && due(*row) != Reason::kNone;
+    const bool plan = (!surge_ || !sessions_.empty()) && due(*row) != Reason::kNone;
     if (row->taken == 0) move(*row, WorkerState::kIdle, Reason::kNone);
     serve();
     if (plan) start_workers();

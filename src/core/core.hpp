@@ -12,6 +12,7 @@
 //   · A slot refills when its worker is dead, not when a leaked hold on that worker comes back.
 //   · A worker whose end is planned is replaced first: its heir starts beside it, takes its slot when it is ready, and
 //     the old one leaves when it is free. One at a time (src/core/succession.cpp).
+//   · Calls of a session run one after another, where its state is (src/core/sessions.cpp).
 //
 // The invariants are checked by `broken_invariant()`; src/core/invariants.cpp lists them.
 //
@@ -26,6 +27,7 @@
 #include "core/effect.hpp"
 #include "core/event.hpp"
 #include "core/restart_policy.hpp"
+#include "core/session_table.hpp"
 #include "core/transitions.hpp"
 #include "core/wait_queue.hpp"
 
@@ -47,6 +49,7 @@ class Core {
   }
   std::size_t starting_count() const { return count(SlotState::kStarting); }
   std::size_t count(SlotState state) const { return counts_[static_cast<std::size_t>(state)]; }
+  // With those that are parked behind the first of their session.
   std::size_t waiters() const { return queue_.size(); }
   TimePoint oldest_waiter_since() const;  // TimePoint::max() if none
   // A caller that came now would be served some time, as far as can be known.
@@ -82,6 +85,7 @@ class Core {
     unsigned failed_checks;
     Revision revision;  // of its worker
     bool closed;        // the pool has become smaller: it goes when its worker has ended
+    bool withdrawn;     // its worker serves none but the sessions that are bound to it, or nobody any more
   };
   SlotView slot(std::uint32_t index) const;
   // The worker beyond all slots: an heir that starts, or one that leaves.
@@ -93,10 +97,26 @@ class Core {
   };
   std::optional<SurgeView> surge() const;
   std::size_t slots() const { return slots_.size(); }
+
+  // --- Sessions --------------------------------------------------------------------------------------
+  struct SessionView {
+    Affinity affinity;
+    WorkerRef home;  // generation 0: none
+    Reason lost;     // kNone: it is not
+    std::size_t waiting;
+    bool in_call;
+  };
+  std::optional<SessionView> session(SessionKey key) const;
+  std::size_t sessions() const { return sessions_.size(); }  // open ones, with those that are lost
+  std::size_t exclusive_sessions() const { return sessions_.exclusive(); }
+  bool may_open_exclusive() const;
+  // The next OpenSession's key must be greater.
+  SessionKey last_session() const { return sessions_.last_key(); }
+
   // Rows of workers that are dead but whose holds have not all come back.
   std::size_t lingering() const { return lingering_.size(); }
 
-  // Empty if all is well; else the first broken invariant, in words. O(slots + waiters).
+  // Empty if all is well; else the first broken invariant, in words. O(slots + waiters), and sessions if they are few.
   std::string broken_invariant() const;
 
  private:
@@ -104,6 +124,7 @@ class Core {
     Epoch epoch;
     bool exclusive;
     TimePoint since;
+    SessionKey session;
   };
   // One worker: what the table calls a row.
   struct Row {
@@ -132,8 +153,12 @@ class Core {
     Reason recovers_from = Reason::kNone;     // it is asked to give up a call rather than whether it is well
     unsigned failed_checks = 0;               // in a row
     TimePoint kill_at = TimePoint::max();
-    std::optional<Token> reserved_for;  // an exclusive waiter drains it; older waiters still get on
-    TimePoint reserved_since{};         // when that waiter came
+    std::optional<Token> reserved_for;         // an exclusive waiter drains it; older waiters still get on
+    TimePoint reserved_since{};                // when that waiter came
+    Homed homed;                               // the sessions that it is home to
+    SessionKey owner = 0;                      // the exclusive one, if it is one of them
+    TimePoint planned_at = TimePoint::max();   // since when its end has been planned, as far as sessions care
+    TimePoint stays_until = TimePoint::min();  // with `retire`: serves its bound sessions till then
   };
   struct Slot {
     bool overflow = false;
@@ -159,6 +184,8 @@ class Core {
   Outcome on(const Claim&);
   Outcome on(const Abandon&);
   Outcome on(const Checkin&);
+  Outcome on(const OpenSession&);
+  Outcome on(const CloseSession&);
   Outcome on(const Answered&);
   Outcome on(const Spawned&);
   Outcome on(const Handshaken&);
@@ -175,13 +202,14 @@ class Core {
   void move(Row& row, WorkerState to, Reason reason);
   void rest(Slot& slot, SlotState state);
   Row* live(WorkerRef ref);
+  const Row* live(WorkerRef ref) const { return const_cast<Core*>(this)->live(ref); }
   // Looks the event up for a live worker. kDone: apply it.
   Outcome admit(const Row* row, WorkerEvent event) const;
 
   Row* pick(const Waiter& waiter);
   Row* pick_in_turn(const Waiter& waiter);
   static void reserve(Row& row, const Waiter& waiter);
-  void grant(Row& row, Token token, bool exclusive);
+  void grant(Row& row, const Waiter& waiter);
   bool give_back(Row& row, Epoch epoch);
   void proves_its_worth(Row& row);
   void end(Row& row, Reason reason, bool gently);
@@ -196,6 +224,7 @@ class Core {
   Row new_row(Slot& slot);
   std::size_t wanted_base_starts() const;
   std::size_t wanted_overflow_starts() const;
+  std::size_t short_of_workers(Duration patience) const;
   bool start(Slot& slot);
   void retire_idle();
   TimePoint idle_ends(const Slot& slot) const;
@@ -219,6 +248,44 @@ class Core {
   void finish_reload();
   void close(Slot& slot);
   void leave(Row& row, Reason reason);
+  void leave_now(Row& row, Reason reason);
+  // Sessions.
+  Outcome come_in_session(const Waiter& waiter, bool again);
+  void in_line(WaitQueue::Index index);
+  WaitQueue::Index leave_line(Token token);
+  WaitQueue::Index next_in_line(Session& session);
+  void refuse_waiters(Session& session, RefuseReason why);
+  void spill();
+  void settle_sessions();
+  Row* pick_for_session(const Waiter& waiter);
+  Row* pick_home(const Waiter& waiter);
+  bool seeks_any(const Waiter& waiter, TimePoint now) const;
+  static bool needs_unbound(const Waiter& waiter);
+  bool would_take(const Waiter& waiter, const Row& row) const;
+  Met meet(Session& session, Row& row);
+  void call_ended(SessionKey key, Epoch epoch);
+  void withdraw(Row& row);
+  void restore(Row& row);
+  void lose_sessions(Row& row, Reason reason);
+  std::size_t kept_permits() const;
+  bool anything_free() const { return free_permits() > 0 || kept_permits() > 0; }
+  TimePoint grace_ends(const Row& row) const;
+  TimePoint kept_until(const Row& row) const;
+  void note_planned();
+  void no_more_bound(Row& row);
+  void end_graces();
+  std::string broken_session_invariant() const;
+  std::string broken_session(const Session& session) const;
+  // It may serve anybody.
+  static bool open(const Row& row) { return row.retire == Reason::kNone && row.owner == 0; }
+  bool stays(const Row& row) const { return row.retire != Reason::kNone && row.stays_until > now_; }
+  static bool reserved_from(const Row& row, const Waiter& waiter) {
+    return row.reserved_for && *row.reserved_for != waiter.token && waiter.since >= row.reserved_since;
+  }
+  static bool open_to(const Row& row, const Waiter& waiter) {
+    return open(row) && !reserved_from(row, waiter);
+  }
+  void unstack(const Row& row);
   // Shedding.
   void watch_queue();
   void shed();
@@ -242,6 +309,7 @@ class Core {
   std::vector<Row> lingering_;
   std::vector<std::uint32_t> idle_;  // a stack: the last to come back is the first to go
   std::size_t counts_[kSlotStates] = {};
+  SessionTable sessions_;
   WaitQueue queue_;
   RestartPolicy restarts_;
   std::optional<Row> surge_;
@@ -264,6 +332,10 @@ class Core {
   TimePoint looked_at_starts_ = TimePoint::min();
   TimePoint looked_at_health_ = TimePoint::min();
   std::size_t prewarm_ = 0;
+  TimePoint spill_at_ =
+      TimePoint::max();  // when to look whether a `prefer` session has waited for its home for long enough
+  TimePoint served_at_ = TimePoint::min();  // when waiters were last looked at
+  bool sessions_changed_ = false;           // since then, so that some of their waiters may be served now
   Duration mean_service_{};
   bool begun_ = false;
   bool shutting_down_ = false;

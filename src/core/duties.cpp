@@ -15,7 +15,7 @@ std::size_t Core::free_permits() const {
   for (const Slot& slot : slots_) {
     if (!slot.row) continue;
     const bool serving = slot.row->state == WorkerState::kIdle || slot.row->state == WorkerState::kBusy;
-    if (serving && slot.row->retire == Reason::kNone) {
+    if (serving && open(*slot.row)) {
       free += slot.row->permits - slot.row->taken;
     }
   }
@@ -23,11 +23,8 @@ std::size_t Core::free_permits() const {
 }
 
 Core::Row* Core::pick(const Waiter& waiter) {
-  const auto open_to_it = [&](const Row& row) {
-    const bool reserved =
-        row.reserved_for && *row.reserved_for != waiter.token && waiter.since >= row.reserved_since;
-    return row.retire == Reason::kNone && !reserved;
-  };
+  if (waiter.session != nullptr) return pick_for_session(waiter);
+  const auto open_to_it = [&](const Row& row) { return open_to(row, waiter); };
   if (!waiter.who.any) {
     Row* row = live(waiter.who.only);
     if (row == nullptr || !open_to_it(*row)) return nullptr;
@@ -75,7 +72,7 @@ Core::Row* Core::pick_in_turn(const Waiter& waiter) {
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
     const Waiter& elder = queue_.at(i);
     if (elder.token == waiter.token || !aged(elder)) break;
-    if (elder.deadline > now_ && elder.who.admits(row->ref) && elder.woken) return nullptr;
+    if (elder.deadline > now_ && elder.woken && would_take(elder, *row)) return nullptr;
   }
   return row;
 }
@@ -89,28 +86,31 @@ void Core::forget_reservation(Token token) {
 
 // Gives free workers to waiters that have waited long enough, and wakes as many others as could be served.
 void Core::serve() {
+  served_at_ = now_;
   if (admission_ == Admission::kPaused) return;
   std::size_t budget = free_permits();
-  for (auto i = queue_.first(); i != WaitQueue::kNone && budget > 0;) {
-    const auto next = queue_.next(i);
+  std::size_t kept = kept_permits();
+  for (auto i = queue_.first(); i != WaitQueue::kNone && budget + kept > 0;) {
+    auto next = queue_.next(i);
     Waiter& waiter = queue_.at(i);
     if (waiter.deadline <= now_) {
       const Token token = waiter.token;
-      queue_.take(token);
-      forget_reservation(token);
+      const auto follower = leave_line(token);
+      if (next == WaitQueue::kNone) next = follower;
       refuse(token, RefuseReason::kExpired);
-    } else if (Row* row = pick(waiter)) {
+    } else if (Row* row = pick(waiter); row != nullptr && (open(*row) ? budget : kept) > 0) {
       const std::size_t permits = waiter.exclusive ? row->permits : 1;
+      std::size_t& left = open(*row) ? budget : kept;
+      left -= std::min(left, permits);
       if (aged(waiter)) {
         const Waiter served = waiter;
         queue_.take(served.token);
         forget_reservation(served.token);
-        grant(*row, served.token, served.exclusive);
+        grant(*row, served);
       } else if (!waiter.woken) {
         waiter.woken = true;
         effects_->push(Wake{waiter.token});
       }
-      budget -= std::min(budget, permits);
     }
     i = next;
   }
@@ -132,7 +132,7 @@ void Core::refuse(Token token, RefuseReason why) {
 void Core::refuse_all(RefuseReason why) {
   while (!queue_.empty()) {
     const Token token = queue_.at(queue_.first()).token;
-    queue_.take(token);
+    leave_line(token);
     refuse(token, why);
   }
 }
@@ -166,30 +166,17 @@ Duration Core::retry_after() const {
 
 // --- Starting and retiring -------------------------------------------------------------------------
 
-// Callers that neither a free worker nor one already starting will serve. A pinned one waits for its own worker.
 std::size_t Core::wanted_base_starts() const {
   if (!config_.lazy) return config_.size;
-  const std::size_t coming = free_permits() + count(SlotState::kChecking) + starting_count();
-  std::size_t waiting = 0;
-  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i))
-    waiting += queue_.at(i).who.any ? 1 : 0;
-  const std::size_t for_waiters = waiting > coming ? waiting - coming : 0;
   std::size_t up = 0;
   for (const Slot& slot : slots_) {
     up += !slot.overflow && slot.row && slot.row->state != WorkerState::kStopping ? 1 : 0;
   }
-  return std::max(for_waiters, prewarm_ > up ? prewarm_ - up : 0);
+  return std::max(short_of_workers(Duration::zero()), prewarm_ > up ? prewarm_ - up : 0);
 }
 
 std::size_t Core::wanted_overflow_starts() const {
-  if (config_.overflow == 0) return 0;
-  std::size_t patient = 0;
-  for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
-    if (now_ - queue_.at(i).since < config_.overflow_after) break;
-    patient += queue_.at(i).who.any ? 1 : 0;
-  }
-  const std::size_t coming = free_permits() + count(SlotState::kChecking) + starting_count();
-  return patient > coming ? patient - coming : 0;
+  return config_.overflow == 0 ? 0 : short_of_workers(config_.overflow_after);
 }
 
 void Core::start_workers() {
@@ -269,9 +256,10 @@ void Core::retire_idle() {
 
 // When an idle worker that nobody uses is ended.
 TimePoint Core::idle_ends(const Slot& slot) const {
-  if (slot.overflow) return slot.row->idle_since + config_.overflow_idle;
-  const bool ends = config_.lazy && config_.idle_ttl != kForever;
-  return ends ? slot.row->idle_since + config_.idle_ttl : TimePoint::max();
+  const bool ends = slot.overflow || (config_.lazy && config_.idle_ttl != kForever);
+  if (!ends) return TimePoint::max();
+  const TimePoint at = slot.row->idle_since + (slot.overflow ? config_.overflow_idle : config_.idle_ttl);
+  return slot.row->homed.bound > 0 ? Deadline::after(config_.session_grace, at).when() : at;
 }
 
 void Core::check_drained() {
@@ -291,10 +279,12 @@ TimePoint Core::next_timer(TimePoint now) const {
     if (slot.row) {
       at(slot.row->kill_at);
       if (shutting_down_) continue;
+      if (slot.row->retire != Reason::kNone && slot.row->stays_until != TimePoint::min())
+        at(slot.row->stays_until);
       if (slot.row->state == WorkerState::kIdle) at(idle_ends(slot));
       if (!surge_ && !slot.overflow && slot.row->was_ready && slot.row->retire == Reason::kNone) {
         // What was due when we last looked waits for something else than time.
-        const TimePoint due = std::max(due_at(*slot.row), next_succession_);
+        const TimePoint due = std::max({due_at(*slot.row), kept_until(*slot.row), next_succession_});
         if (due > looked_at_starts_) at(due);
       }
       if (slot.row->state == WorkerState::kIdle) at(check_due(*slot.row));
@@ -308,11 +298,15 @@ TimePoint Core::next_timer(TimePoint now) const {
     }
   }
   if (surge_) at(surge_->kill_at);
+  if (surge_ && !shutting_down_) {
+    if (surge_->stays_until != TimePoint::min()) at(surge_->stays_until);
+    if (surge_->state == WorkerState::kChecking) at(surge_->check_ends);
+  }
   if (shutting_down_) {
     if (count(SlotState::kBusy) > 0 || (surge_ && surge_->state == WorkerState::kBusy)) at(grace_end_);
     return next;
   }
-  at(std::min(shed_at(), shed_armed_));
+  at(std::min({shed_at(), shed_armed_, spill_at_}));
   if (restarts_.failed()) {
     const bool room =
         std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.row && !slot.closed; });
@@ -324,7 +318,7 @@ TimePoint Core::next_timer(TimePoint now) const {
     for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
       const TimePoint patience_ends = queue_.at(i).since + config_.overflow_after;
       // Those that were patient enough when we last looked have been counted then.
-      if (!queue_.at(i).who.any || patience_ends <= looked_at_starts_) continue;
+      if (!seeks_any(queue_.at(i), now) || patience_ends <= looked_at_starts_) continue;
       at(patience_ends);
       break;
     }
@@ -377,7 +371,8 @@ Core::SlotView Core::slot(std::uint32_t index) const {
           .calls = slot.row ? slot.row->calls : 0,
           .failed_checks = slot.row ? slot.row->failed_checks : 0,
           .revision = slot.row ? slot.row->revision : 0,
-          .closed = slot.closed};
+          .closed = slot.closed,
+          .withdrawn = slot.row && !open(*slot.row)};
 }
 
 }  // namespace lair::core

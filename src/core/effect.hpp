@@ -16,6 +16,7 @@ struct Grant {  // the waiter (or the caller that just asked) holds the worker
   Token token;
   WorkerRef worker;
   Epoch epoch;
+  Met met = Met::kNone;
 };
 struct Wake {
   Token token;
@@ -24,6 +25,13 @@ struct Refuse {
   Token token;
   RefuseReason why;
   Duration retry_after{};  // for kQueueFull: when a place is likely to be free
+};
+// A strict or exclusive session's worker ends, for `reason`, and its state with it. Once; all its waiters are refused, and so is
+// whoever comes for it until it is closed.
+struct SessionLost {
+  SessionKey key;
+  WorkerRef worker;
+  Reason reason;
 };
 
 // --- For the supervisor ----------------------------------------------------------------------------
@@ -70,8 +78,8 @@ struct Rearm {};         // next_timer() may have come nearer
 struct ReadyChanged {};  // workers became or ceased to be ready, or hope of that changed
 struct Drained {};       // shutting down, and no process is left
 
-using Effect = std::variant<Grant, Wake, Refuse, Spawn, Stop, Check, Cancel, Kill, Forget, Moved, Succeeded,
-                            Reloaded, Rearm, ReadyChanged, Drained>;
+using Effect = std::variant<Grant, Wake, Refuse, SessionLost, Spawn, Stop, Check, Cancel, Kill, Forget, Moved,
+                            Succeeded, Reloaded, Rearm, ReadyChanged, Drained>;
 
 // A list that doesn't allocate for the one or two effects of a checkout or a check-in.
 class Effects {

@@ -38,6 +38,10 @@ struct Checkout {
   // in the queue and isn't refused for the queue's length.
   std::optional<TimePoint> since = {};
   bool patient = false;  // it asks for no deadline: it is not shed when the queue stands still
+  // Whose call it is. It gets the session's worker; `who` must be anyone, and what it would rather have doesn't count.
+  SessionKey session = 0;
+  TimePoint spill_after =
+      TimePoint::max();  // of a `prefer` session: when it stops waiting for the session's worker
 };
 struct Claim {
   Token token;
@@ -53,6 +57,17 @@ struct Checkin {
   bool may_recover = false;
   Reason reason = Reason::kNone;
   std::uint32_t completed = 0;  // calls it answered under this hold
+};
+
+// --- Sessions --------------------------------------------------------------------------------------
+// Its key is greater than all before it. An exclusive one: only if Core::may_open_exclusive().
+struct OpenSession {
+  SessionKey key;
+  Affinity affinity;
+};
+// Its waiters are refused; a call that is in flight goes on.
+struct CloseSession {
+  SessionKey key;
 };
 
 // It has answered a first call, under a hold that goes on (a lease): should it die now, it is no failed start.
@@ -100,8 +115,8 @@ struct Exited {
 };  // ended and reaped
 
 using Event = std::variant<Begin, Prewarm, Tick, Shutdown, Reload, Resize, Admit, Checkout, Claim, Abandon,
-                           Checkin, Answered, Spawned, Handshaken, Ready, StartFailed, BeginCheck,
-                           CheckPassed, CheckFailed, Condemn, Retire, Exited>;
+                           Checkin, OpenSession, CloseSession, Answered, Spawned, Handshaken, Ready,
+                           StartFailed, BeginCheck, CheckPassed, CheckFailed, Condemn, Retire, Exited>;
 
 // What became of an event.
 enum class Outcome : std::uint8_t {

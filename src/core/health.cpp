@@ -29,8 +29,8 @@ void Core::begin_check(Row& row) {
 
 // One that is to leave anyway need not.
 bool Core::can_recover(const Row& row) const {
-  return config_.cancel_grace > Duration::zero() && row.taken == 0 && row.retire == Reason::kNone &&
-         !row.apart && !shutting_down_;
+  return config_.cancel_grace > Duration::zero() && row.taken == 0 &&
+         (row.retire == Reason::kNone || stays(row)) && !row.apart && !shutting_down_;
 }
 
 void Core::begin_recovery(Row& row, Reason reason) {
@@ -44,15 +44,17 @@ void Core::begin_recovery(Row& row, Reason reason) {
 void Core::check_health() {
   looked_at_health_ = now_;
   if (shutting_down_) return;
-  for (Slot& slot : slots_) {
-    if (!slot.row) continue;
-    Row& row = *slot.row;
-    if (row.state == WorkerState::kIdle && check_due(row) <= now_) {
+  const auto look_at = [this](Row& row) {
+    if (row.state == WorkerState::kIdle && check_due(row) <= now_ && !row.apart) {
       begin_check(row);
     } else if (row.state == WorkerState::kChecking && row.check_ends <= now_) {
       end(row, row.recovers_from == Reason::kNone ? Reason::kUnhealthy : row.recovers_from, false);
     }
+  };
+  for (Slot& slot : slots_) {
+    if (slot.row) look_at(*slot.row);
   }
+  if (surge_) look_at(*surge_);  // it was being asked when its heir became ready, and stays for its sessions
 }
 
 Outcome Core::answered(Row* row, bool well) {
@@ -73,6 +75,7 @@ Outcome Core::on(const BeginCheck& event) {
   Row* row = live(event.worker);
   const Outcome outcome = admit(row, WorkerEvent::kBeginCheck);
   if (outcome != Outcome::kDone) return outcome;
+  if (row->apart) return Outcome::kStale;  // it leaves, when its sessions have had their time
   begin_check(*row);
   effects_->push(Rearm{});
   return outcome;

@@ -31,7 +31,7 @@ std::string Core::broken_invariant() const {
     if (row.ref.slot != i || row.ref.generation > slot.generation) return in_slot(i, "wrong generation");
     if (row.apart) return in_slot(i, "its worker is the surge");
     if (row.state == WorkerState::kDead) return in_slot(i, "a dead worker still holds it");
-    if ((row.state == WorkerState::kIdle) != (stacked == 1) || stacked > 1) {
+    if ((row.state == WorkerState::kIdle && open(row)) != (stacked == 1) || stacked > 1) {
       return in_slot(i, "idle and the idle stack disagree");
     }
     std::uint32_t taken = 0;
@@ -50,9 +50,9 @@ std::string Core::broken_invariant() const {
     const Slot& slot = slots_[row.ref.slot];
     if (row.ref.generation > slot.generation || (slot.row && slot.row->ref == row.ref))
       return "the surge has its slot's generation";
-    if (row.state == WorkerState::kIdle || row.state == WorkerState::kChecking ||
-        row.state == WorkerState::kDead)
-      return "the surge neither starts nor leaves";
+    const bool at_rest = row.state == WorkerState::kIdle || row.state == WorkerState::kChecking;
+    const bool stays = row.retire != Reason::kNone && row.homed.bound > 0;
+    if ((at_rest && !stays) || row.state == WorkerState::kDead) return "the surge neither starts nor leaves";
     if (row.state == WorkerState::kBusy && (row.taken == 0 || row.retire == Reason::kNone))
       return "the surge is busy, but not leaving";
     if (row.state == WorkerState::kStarting && !slot.row) return "an heir of nobody";
@@ -75,13 +75,13 @@ std::string Core::broken_invariant() const {
     const Waiter& waiter = queue_.at(i);
     if (waiter.woken) {
       ++woken;
-    } else if (waiter.who.any && !waiter.exclusive && waiter.deadline > now_) {
+    } else if (seeks_any(waiter, served_at_) && !waiter.exclusive && waiter.deadline > now_) {
       ++asleep;
     }
   }
   if (admission_ != Admission::kPaused && !multiplexed_ && asleep > 0 && idle_.size() > woken)
     return "a free worker while a waiter sleeps";
-  return {};
+  return broken_session_invariant();
 }
 
 }  // namespace lair::core

@@ -54,14 +54,9 @@ void Core::move(Row& row, WorkerState to, Reason reason) {
   row.state = to;
   const Duration took = now_ - std::exchange(row.since, now_);
 
-  if (from == WorkerState::kIdle) {
-    // Nearly always the top of the stack.
-    const auto place = std::find(idle_.rbegin(), idle_.rend(), row.ref.slot);
-    LAIR_ASSERT(place != idle_.rend());
-    idle_.erase(std::next(place).base());
-  }
+  if (from == WorkerState::kIdle && open(row)) unstack(row);
   if (to == WorkerState::kIdle) {
-    idle_.push_back(row.ref.slot);
+    if (open(row)) idle_.push_back(row.ref.slot);
     row.well_since = now_;
     if (from != WorkerState::kChecking) row.idle_since = now_;  // a check is not a use
     if (slots_[row.ref.slot].overflow || config_.idle_ttl != kForever) effects_->push(Rearm{});
@@ -73,6 +68,14 @@ void Core::move(Row& row, WorkerState to, Reason reason) {
   if (is_up(from) && is_up(to)) return;  // the daily round
   effects_->push(Moved{row.ref, from, to, reason, took});
   ready_changed_ = true;
+  if (row.homed.all > 0) lose_sessions(row, reason);
+}
+
+void Core::unstack(const Row& row) {
+  // Nearly always the top of the stack.
+  const auto place = std::find(idle_.rbegin(), idle_.rend(), row.ref.slot);
+  LAIR_ASSERT(place != idle_.rend());
+  idle_.erase(std::next(place).base());
 }
 
 void Core::rest(Slot& slot, SlotState state) {
@@ -85,6 +88,7 @@ void Core::rest(Slot& slot, SlotState state) {
 void Core::end(Row& row, Reason reason, bool gently) {
   row.reason = reason;
   row.reserved_for.reset();
+  row.stays_until = TimePoint::min();
   move(row, WorkerState::kStopping, reason);
   if (gently) {
     row.kill_at = now_ + config_.terminate_grace;
@@ -161,17 +165,27 @@ bool Core::give_back(Row& row, Epoch epoch) {
   // A moving average over about 16 holds, for retry_after.
   mean_service_ += (now_ - hold->since - mean_service_) / 16;
   row.taken -= hold->exclusive ? row.permits : 1;
+  const SessionKey session = hold->session;
   row.holds.erase(hold);
+  if (session != 0) call_ended(session, epoch);
   return true;
 }
 
-void Core::grant(Row& row, Token token, bool exclusive) {
-  const std::uint32_t permits = exclusive ? row.permits : 1;
+void Core::grant(Row& row, const Waiter& waiter) {
+  Session* session = waiter.session;
+  const std::uint32_t permits = waiter.exclusive ? row.permits : 1;
   LAIR_ASSERT(row.taken + permits <= row.permits);
   row.taken += permits;
-  row.holds.push_back(Hold{.epoch = ++last_epoch_, .exclusive = exclusive, .since = now_});
+  row.holds.push_back(Hold{.epoch = ++last_epoch_,
+                           .exclusive = waiter.exclusive,
+                           .since = now_,
+                           .session = session == nullptr ? 0 : session->key});
   if (row.state == WorkerState::kIdle) move(row, WorkerState::kBusy, Reason::kNone);
-  effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});
+  const Met met = session == nullptr ? Met::kNone : meet(*session, row);
+  effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});
+  if (session == nullptr) return;
+  session->call = last_epoch_;
+  next_in_line(*session);
 }
 
 }  // namespace lair::core

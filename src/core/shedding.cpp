@@ -13,7 +13,7 @@ namespace lair::core {
 // The oldest of those that any worker would do for.
 const Waiter* Core::oldest_in_line() const {
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
-    if (queue_.at(i).who.any) return &queue_.at(i);
+    if (seeks_any(queue_.at(i), now_)) return &queue_.at(i);
   }
   return nullptr;
 }
@@ -55,7 +55,7 @@ const Waiter* Core::next_to_shed() const {
   std::size_t spared = starting_count();
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
     const Waiter& waiter = queue_.at(i);
-    if (!waiter.who.any) continue;
+    if (!seeks_any(waiter, now_)) continue;
     if (spared > 0) {
       --spared;
     } else if (!waiter.patient) {
@@ -68,8 +68,7 @@ const Waiter* Core::next_to_shed() const {
 void Core::shed() {
   while (shed_at() <= now_) {
     const Token token = next_to_shed()->token;
-    queue_.take(token);
-    forget_reservation(token);
+    leave_line(token);
     refuse(token, RefuseReason::kShed);
   }
 }

@@ -49,7 +49,8 @@ Core::Slot* Core::next_to_replace() {
   };
   for (Slot& slot : slots_) {
     const bool is_due = slot.row && !slot.overflow && !slot.closed && is_up(slot.row->state) &&
-                        slot.row->retire == Reason::kNone && due(*slot.row) != Reason::kNone;
+                        slot.row->retire == Reason::kNone && due(*slot.row) != Reason::kNone &&
+                        kept_until(*slot.row) <= now_;
     if (is_due && (best == nullptr || rank(slot) < rank(*best))) best = &slot;
   }
   return best;
@@ -59,6 +60,7 @@ Core::Slot* Core::next_to_replace() {
 
 void Core::replace_the_due() {
   if (!begun_ || shutting_down_) return;
+  note_planned();
   for (Slot& slot : slots_) {  // what is there for times of need needs no heir
     if (!slot.overflow || !slot.row || !is_up(slot.row->state) || slot.row->retire != Reason::kNone) continue;
     if (const Reason reason = due(*slot.row); reason != Reason::kNone) leave(*slot.row, reason);
@@ -96,15 +98,6 @@ void Core::see_off_predecessor() {
   const Reason reason = heir.inherits;
   effects_->push(Succeeded{.worker = surge_->ref, .heir = heir.ref, .reason = reason, .replaced = true});
   if (is_up(surge_->state)) leave(*surge_, reason);
-}
-
-// As soon as it is free.
-void Core::leave(Row& row, Reason reason) {
-  if (row.state == WorkerState::kBusy) {
-    row.retire = reason;
-  } else {
-    end(row, reason, row.state != WorkerState::kStarting);
-  }
 }
 
 void Core::bury_surge() {
@@ -200,6 +193,9 @@ Outcome Core::on(const Resize& event) {
       ++counts_[static_cast<std::size_t>(SlotState::kVacant)];
     } else if (slot.row->retire == Reason::kResize) {
       slot.row->retire = Reason::kNone;
+      slot.row->stays_until = TimePoint::min();
+      slot.row->planned_at = TimePoint::max();
+      restore(*slot.row);
     }
   }
   for (; open < event.size; ++open) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <lair/deadline.hpp>
+#include <lair/session_options.hpp>
 #include <lair/stats.hpp>
 #include <optional>
 
@@ -17,6 +18,8 @@ using Revision = std::uint32_t;
 using Token = std::uint64_t;
 // Names one hold on a permit. Grows with every grant of the pool, so a late or doubled check-in is seen.
 using Epoch = std::uint64_t;
+// A session's number: another at each opening, and always a greater one. 0: none.
+using SessionKey = std::uint64_t;
 
 // One worker: a slot and which of its successive occupants.
 struct WorkerRef {
@@ -72,11 +75,22 @@ struct Eligibility {
 enum class RefuseReason : std::uint8_t {
   kQueueFull,
   kShuttingDown,
-  kNoWorkers,   // none is up, and none will be soon: starting them has failed
-  kWorkerGone,  // the one worker that would have done has ended
-  kExpired,     // its deadline had passed when its turn came
-  kDraining,    // the pool takes no new calls for now
-  kShed,        // the queue stands still
+  kNoWorkers,     // none is up, and none will be soon: starting them has failed
+  kWorkerGone,    // the one worker that would have done has ended
+  kExpired,       // its deadline had passed when its turn came
+  kDraining,      // the pool takes no new calls for now
+  kShed,          // the queue stands still
+  kSessionEnded,  // its session is closed, or never was open
+  kSessionLost,   // the one worker that had its session's state has ended
+};
+
+// How the worker that a session's call was granted stands to the session.
+enum class Met : std::uint8_t {
+  kNone,     // it is no session's call
+  kFirst,    // the session had no worker before
+  kHome,     // it is the session's own
+  kSpilled,  // another, for its own was not free in time: now this one is its own
+  kMoved,    // another, for its own has ended or takes no more calls
 };
 
 // Whether callers get workers.
@@ -106,6 +120,8 @@ struct CoreConfig {
   // The queue is shed when its oldest waiter has waited longer than `queue_target` for all of `queue_interval`.
   Duration queue_target = kForever;
   Duration queue_interval = std::chrono::seconds(10);
+  // How long a worker whose end is planned stays for the strict and exclusive sessions that it is home to.
+  Duration session_grace = std::chrono::seconds(30);
   std::uint64_t seed = 1;  // of all jitter
 };
 

@@ -24,6 +24,8 @@ Rejection rejection_of(core::RefuseReason why) {
     case core::RefuseReason::kNoWorkers:
       return Rejection::kNoWorkers;
     case core::RefuseReason::kWorkerGone:
+    case core::RefuseReason::kSessionEnded:
+    case core::RefuseReason::kSessionLost:
       return Rejection::kWorkerGone;
     case core::RefuseReason::kDraining:
       return Rejection::kDraining;

@@ -50,6 +50,14 @@ Error Shell::refused(const core::Refuse& refusal) const {
     case core::RefuseReason::kWorkerGone:
       error.message += "has lost the one worker that would have done";
       break;
+    case core::RefuseReason::kSessionEnded:
+      error.kind = ErrorKind::kInvalidArgument;
+      error.message += "has no such session: it has ended. Open it anew";
+      break;
+    case core::RefuseReason::kSessionLost:
+      error.kind = ErrorKind::kSessionLost;
+      error.message += "has lost the worker that had the session's state. Reopen the session";
+      break;
     case core::RefuseReason::kExpired:
       error.message += "had no worker before the deadline";
       break;

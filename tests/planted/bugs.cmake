@@ -29,13 +29,18 @@ function(planted_bug name file right wrong)
 endfunction()
 
 planted_bug(dirty-return core.cpp "if (!event.clean) {" "if (!event.clean && event.completed > 0) {")
-planted_bug(leaked-grant roster.cpp "effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});"
-            "if (last_epoch_ % 64 != 0) effects_->push(Grant{.token = token, .worker = row.ref, .epoch = last_epoch_});")
+planted_bug(leaked-grant roster.cpp "effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});"
+            "if (last_epoch_ % 64 != 0) effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});")
 planted_bug(lost-permit roster.cpp "row.taken -= hold->exclusive ? row.permits : 1;" "row.taken -= hold->exclusive ? 1 : 1;")
 planted_bug(lost-slot duties.cpp "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_)"
             "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_ && slot.generation % 4 != 0)")
 planted_bug(hasty-succession succession.cpp "surge_->inherits = due(*slot->row);"
             "surge_->inherits = due(*slot->row); leave(*slot->row, surge_->inherits);")
 planted_bug(old-code-left succession.cpp "slot.row->revision < revision_ :" "slot.row->revision + 1 < revision_ :")
-planted_bug(lost-wake core.cpp "  // It may have been the one that a free worker was kept for.\n  if (free_permits() > 0) serve();"
+planted_bug(lost-wake core.cpp "  // It may have been the one that a free worker was kept for.\n  if (anything_free()) serve();"
             "  // Nobody else is told.")
+planted_bug(session-in-two-places sessions.cpp "  if (session.call != 0) return nullptr;\n  if (session.has_home()) {"
+            "  if (session.call != 0 && now_ < waiter.spill_after) return nullptr;\n  if (session.has_home()) {")
+planted_bug(session-recreated sessions.cpp "    if (!session->bound()) continue;\n" "    if (!session->bound() || session->key % 4 == 0) continue;\n")
+planted_bug(session-outrun sessions.cpp "    queue_.park(waiter, session.behind);\n" "    queue_.push(waiter);\n")
+planted_bug(session-worker-shared sessions.cpp "    row.owner = session.key;\n    withdraw(row);" "    withdraw(row);")

@@ -9,8 +9,12 @@
 int main() {
   using lair::test::Flavour;
   using lair::test::Simulation;
-  const Flavour flavours[] = {
-      {}, {.leases = true}, {.leases = true, .pins = true}, {.leases = true, .pins = true, .permits = 3}};
+  const Flavour flavours[] = {{},
+                              {.leases = true},
+                              {.leases = true, .pins = true},
+                              {.leases = true, .pins = true, .permits = 3},
+                              {.sessions = true},
+                              {.leases = true, .permits = 3, .sessions = true}};
   for (std::uint64_t seed = 1; seed <= 500; ++seed) {
     for (const Flavour& flavour : flavours) {
       const std::string problem = Simulation(seed, flavour).run();

@@ -110,12 +110,36 @@ class CoreDriver {
     bool exclusive = false;
     TimePoint deadline = TimePoint::max();
     std::optional<TimePoint> since = {};
+    SessionKey session = 0;
+    TimePoint spill_after = TimePoint::max();
   };
   std::optional<Grant> checkout(Token token) { return checkout(token, How{}); }
   std::optional<Grant> checkout(Token token, const How& how) {
-    EXPECT_EQ(step(Checkout{token, how.who, how.exclusive, how.deadline, how.since}), Outcome::kDone);
+    const Checkout event{.token = token,
+                         .who = how.who,
+                         .exclusive = how.exclusive,
+                         .deadline = how.deadline,
+                         .since = how.since,
+                         .session = how.session,
+                         .spill_after = how.spill_after};
+    EXPECT_EQ(step(event), Outcome::kDone);
     return grant_of(token);
   }
+  // --- Sessions --------------------------------------------------------------------------------------
+  // The number of a new one.
+  SessionKey open(Affinity affinity) {
+    EXPECT_EQ(step(OpenSession{++last_session_, affinity}), Outcome::kDone);
+    return last_session_;
+  }
+  // A whole call of it: where it was served.
+  WorkerRef call(Token token, SessionKey session) {
+    const auto grant = checkout(token, {.session = session});
+    EXPECT_TRUE(grant) << "no worker at once";
+    if (!grant) return {};
+    checkin(*grant);
+    return grant->worker;
+  }
+  WorkerRef home(SessionKey session) const { return core.session(session)->home; }
   std::optional<Grant> claim(Token token) {
     EXPECT_EQ(step(Claim{token}), Outcome::kDone);
     return grant_of(token);
@@ -148,8 +172,10 @@ class CoreDriver {
       EXPECT_TRUE(granted_.emplace(grant->token, *grant).second) << "granted twice";
       EXPECT_EQ(refused_.count(grant->token), 0u) << "granted after it was refused";
       EXPECT_TRUE(holds_.emplace(grant->epoch, *grant).second) << "two holds of one epoch";
-      EXPECT_EQ(state(grant->worker.slot), SlotState::kBusy);
-      EXPECT_EQ(worker(grant->worker.slot), grant->worker) << "granted a worker that is gone";
+      const auto surge = core.surge();
+      const bool apart = surge && surge->worker == grant->worker;
+      EXPECT_EQ(apart ? surge->state : state(grant->worker.slot), SlotState::kBusy);
+      EXPECT_TRUE(apart || worker(grant->worker.slot) == grant->worker) << "granted a worker that is gone";
     } else if (const auto* refusal = std::get_if<Refuse>(&effect)) {
       EXPECT_TRUE(refused_.emplace(refusal->token, *refusal).second) << "refused twice";
       EXPECT_EQ(granted_.count(refusal->token), 0u) << "refused after it was granted";
@@ -174,6 +200,7 @@ class CoreDriver {
   std::set<Token> woken_;
   std::set<WorkerRef> forgotten_;
   std::set<WorkerRef> spawned_;
+  SessionKey last_session_ = 0;
   bool drained_ = false;
 };
 

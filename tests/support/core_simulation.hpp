@@ -22,6 +22,7 @@ class Simulation : private SimulatedWorld {
     trouble();
     meddles_ = chance(50);
     if (meddles_) meddle();
+    if (flavour_.sessions) sessions_live();
     if (shut_down) {
       at(now_ + Duration(between(0, 20'000) * 1ms), [this] {
         shut_down_ = true;
@@ -93,16 +94,77 @@ class Simulation : private SimulatedWorld {
       caller.asked.who.rather = static_cast<std::uint32_t>(between(0, core_.slots()));
     }
     if (chance(10)) caller.asked.since = now_ - soon(30);
+    if (flavour_.sessions && last_session_ > 0 && caller.asked.who.any && chance(70))
+      join_session(caller.asked);
     caller.since = caller.asked.since.value_or(now_);
     callers_.emplace(token, caller);
+    sessions_.asked(caller.asked);
     at(caller.asked.deadline, [this, token] {
       if (callers_.at(token).fate != Fate::kWaiting) return;
       callers_.at(token).fate = Fate::kDone;
+      sessions_.waits_no_more(callers_.at(token).asked);
       ++troubles_.cancels;
       if (step(Abandon{token}, std::to_string(token) + " gives up") != Outcome::kDone)
         fail("a waiter was lost");
     });
-    step(caller.asked, std::to_string(token) + (caller.asked.exclusive ? " asks for a lease" : " asks"));
+    step(caller.asked, std::to_string(token) + (caller.asked.exclusive ? " asks for a lease" : " asks") +
+                           in_session(caller.asked.session));
+  }
+
+  // --- Sessions ------------------------------------------------------------------------------------
+  static std::string in_session(SessionKey key) {
+    return key == 0 ? "" : " in session " + std::to_string(key);
+  }
+  // One of the latest, or one that may long be over.
+  void join_session(Checkout& asked) {
+    const SessionKey oldest = chance(95) && last_session_ > 6 ? last_session_ - 5 : 1;
+    asked.session = between(oldest, last_session_);
+    if (chance(70)) asked.spill_after = now_ + (chance(20) ? Duration::zero() : soon(25));
+  }
+  void sessions_live() {
+    if (!stormy()) return after(3min, [this] { sessions_settle(); });
+    const SessionKey old = last_session_ == 0 ? 0 : between(1, last_session_);
+    if (old != 0 && chance(40)) {
+      close_session(old);
+    } else {
+      auto affinity = static_cast<Affinity>(between(0, 2));
+      if (affinity == Affinity::kExclusive && !core_.may_open_exclusive()) affinity = Affinity::kStrict;
+      fail_if(sessions_.opened(++last_session_, affinity));
+      step(OpenSession{last_session_, affinity}, "open" + in_session(last_session_));
+    }
+    after(soon(chance(30) ? 3000 : 100), [this] { sessions_live(); });
+  }
+  void close_session(SessionKey key) {
+    const bool open = !sessions_.all().at(key).closed;
+    sessions_.closed(key);
+    const Outcome outcome = step(CloseSession{key}, "close" + in_session(key));
+    if (outcome != (open ? Outcome::kDone : Outcome::kStale)) fail("a session was closed twice, or not");
+  }
+  // When all is calm, those that have a worker are served by it, and then they end.
+  void sessions_settle() {
+    SessionKey next = 0;
+    for (const auto& [key, entry] : sessions_.all()) {
+      if (entry.closed) continue;
+      next = key;
+      break;
+    }
+    if (next == 0) return;
+    Caller caller;
+    caller.asked = {.token = ++last_token_, .session = next};
+    caller.since = now_;
+    caller.must_be_served = sessions_.all().at(next).has_home() && !shut_down_;
+    callers_.emplace(last_token_, caller);
+    sessions_.asked(caller.asked);
+    step(caller.asked, "a last call" + in_session(next));
+    after(250ms, [this, next, token = last_token_] {
+      Caller& last = callers_.at(token);
+      const Worker* home = alive(sessions_.all().at(next).home);
+      if (last.must_be_served && last.fate == Fate::kWaiting && (home == nullptr || home->taken == 0))
+        fail("calm, yet a session's worker cannot be had");
+      last.must_be_served = false;
+      close_session(next);
+      sessions_settle();
+    });
   }
   // What operators do.
   void meddle() {

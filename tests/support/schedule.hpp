@@ -14,6 +14,7 @@ struct Flavour {
   bool leases = false;
   bool pins = false;
   std::uint32_t permits = 1;
+  bool sessions = false;
 };
 
 // How often each kind of trouble came, so that none can vanish from the schedules without a word.
@@ -29,6 +30,10 @@ struct Troubles {
   std::uint64_t reloads = 0;
   std::uint64_t failed_reloads = 0;
   std::uint64_t sheds = 0;  // of waiters in a queue that stood still
+  // Of sessions: lost with their worker; gone elsewhere because it was busy, or because it had ended.
+  std::uint64_t losses = 0;
+  std::uint64_t spills = 0;
+  std::uint64_t moves = 0;
 };
 
 class Schedule {

@@ -9,6 +9,7 @@
 
 #include "core/core.hpp"
 #include "support/schedule.hpp"
+#include "support/simulated_sessions.hpp"
 
 namespace lair::test {
 
@@ -35,6 +36,7 @@ class SimulatedWorld : protected Schedule {
     Checkout asked;
     TimePoint since;
     bool claims = false;  // it was woken and will claim
+    bool must_be_served = false;
     Grant grant;
   };
 
@@ -63,6 +65,7 @@ class SimulatedWorld : protected Schedule {
       config.queue_target = Duration(between(10, 500) * 1ms);
       config.queue_interval = Duration(between(10, 2000) * 1ms);
     }
+    if (flavour_.sessions) config.session_grace = chance(30) ? Duration::zero() : soon(3000);
     config.seed = seed;
     return config;
   }
@@ -79,6 +82,7 @@ class SimulatedWorld : protected Schedule {
     }
     if (outcome == Outcome::kIllegal) fail("illegal: " + what);
     if (const std::string broken = core_.broken_invariant(); !broken.empty()) fail("invariant: " + broken);
+    if (flavour_.sessions) fail_if(sessions_.after_step());
     check_wakes();
     return outcome;
   }
@@ -91,9 +95,10 @@ class SimulatedWorld : protected Schedule {
     if (worker == nullptr || worker->reaped) return fail("granted a worker that is gone");
     if (worker->phase != Phase::kUp || worker->condemned || worker->checking)
       return fail("granted a worker unfit for it");
-    const std::uint32_t needs = caller.asked.exclusive ? flavour_.permits : 1;
+    const std::uint32_t needs = takes(caller.asked);
     if (worker->taken + needs > flavour_.permits) return fail("a permit has two owners");
     if (!caller.asked.who.admits(grant.worker)) return fail("granted the wrong worker");
+    if (flavour_.sessions) fail_if(sessions_.granted(caller.asked, grant, now_));
     check_order(caller);
     worker->taken += needs;
     ++worker->holds;
@@ -123,8 +128,12 @@ class SimulatedWorld : protected Schedule {
       if (caller.asked.patient) return fail("shed one that asked for no deadline");
       if (now_ - caller.since < 2 * config_.queue_target) return fail("shed one that came just now");
     }
+    fail_if(sessions_.refused(caller.asked, refusal.why));
+    if (caller.must_be_served && refusal.why != RefuseReason::kSessionLost)
+      fail("calm, yet a session's call is refused");
     caller.fate = Fate::kDone;
   }
+  void on(const SessionLost& lost) { fail_if(sessions_.lost(lost)); }
   void on(const Spawn& spawn) {
     std::size_t loading = 0;
     std::size_t processes = 1;
@@ -144,6 +153,7 @@ class SimulatedWorld : protected Schedule {
   }
   void on(const Stop& stop) {
     workers_.at(stop.worker).condemned = true;
+    sessions_.ended(stop.worker);
     workers_.at(stop.worker).recovers = false;
     const bool succeeded = stop.reason >= Reason::kMaxCalls && stop.reason <= Reason::kReload &&
                            stop.reason != Reason::kMemoryLimit;
@@ -195,6 +205,7 @@ class SimulatedWorld : protected Schedule {
   }
   void on(const Kill& kill) {
     Worker& worker = workers_.at(kill.worker);
+    sessions_.ended(kill.worker);
     worker.condemned = true;
     worker.recovers = false;
     if (worker.phase == Phase::kSpawning) return;  // takes effect when it is there
@@ -277,6 +288,7 @@ class SimulatedWorld : protected Schedule {
     if (worker == nullptr) return;
     troubles_.deaths += worker->condemned ? 0 : 1;
     worker->reaped = true;
+    sessions_.ended(ref);
     step(Exited{ref}, name(ref) + " exits");
   }
 
@@ -285,7 +297,8 @@ class SimulatedWorld : protected Schedule {
     Caller& caller = callers_.at(token);
     caller.fate = Fate::kDone;
     Worker& worker = workers_.at(caller.grant.worker);
-    worker.taken -= caller.asked.exclusive ? flavour_.permits : 1;
+    worker.taken -= takes(caller.asked);
+    sessions_.given_back(caller.asked);
     --worker.holds;
     const bool clean = !chance(stormy() ? 8 : 0);
     Checkin checkin{.worker = caller.grant.worker, .epoch = caller.grant.epoch, .clean = clean};
@@ -302,6 +315,7 @@ class SimulatedWorld : protected Schedule {
   std::size_t idle_workers() const {
     std::size_t idle = 0;
     for (const auto& [ref, worker] : workers_) {
+      if (flavour_.sessions && withdrawn(ref)) continue;
       idle += worker.phase == Phase::kUp && !worker.reaped && !worker.condemned && !worker.checking &&
                       worker.taken == 0
                   ? 1
@@ -318,20 +332,40 @@ class SimulatedWorld : protected Schedule {
       if (caller.fate != Fate::kWaiting) continue;
       on_their_way +=
           caller.claims ? 1 : 0;  // even past its deadline: it claims or gives up, and passes it on
-      const bool hopes = caller.asked.deadline > now_ && caller.asked.who.any;
+      const bool hopes = caller.asked.deadline > now_ && seeks_any(caller.asked);
       asleep = asleep || (!caller.claims && hopes && (!caller.asked.exclusive || flavour_.permits == 1));
     }
     if (asleep && idle_workers() > on_their_way) fail("a waiter sleeps while a worker is idle");
   }
   // Nobody overtakes an elder of the window's age for the last worker.
   void check_order(const Caller& served) {
-    if (flavour_.permits > 1 || !served.asked.who.any || idle_workers() > 1) return;
+    if (flavour_.permits > 1 || !served.asked.who.any || served.asked.session != 0 || idle_workers() > 1)
+      return;
     for (const auto& [token, elder] : callers_) {
       if (elder.fate != Fate::kWaiting || !elder.asked.who.any || elder.asked.deadline <= now_) continue;
+      if (elder.asked.session != 0) continue;
       if (elder.since < served.since && now_ - elder.since >= config_.barging_window) {
         return fail(std::to_string(served.asked.token) + " overtakes " + std::to_string(token));
       }
     }
+  }
+
+  bool seeks_any(const Checkout& asked) const {
+    return asked.session == 0 ? asked.who.any : sessions_.seeks_any(asked, now_);
+  }
+  // Kept for sessions that are bound to it: there the core is asked, for it alone knows when the end of a worker is planned.
+  bool withdrawn(WorkerRef ref) const {
+    const auto view = core_.slot(ref.slot);
+    return view.generation != ref.generation || view.withdrawn;
+  }
+  // Permits.
+  std::uint32_t takes(const Checkout& asked) const {
+    const bool alone =
+        asked.session != 0 && sessions_.all().at(asked.session).affinity == Affinity::kExclusive;
+    return asked.exclusive || alone ? flavour_.permits : 1;
+  }
+  void fail_if(const std::string& problem) {
+    if (!problem.empty()) fail(problem);
   }
 
   static std::string name(WorkerRef ref) {
@@ -350,11 +384,13 @@ class SimulatedWorld : protected Schedule {
   std::map<WorkerRef, Worker> workers_;
   std::map<Token, Caller> callers_;
   Token last_token_ = 0;
+  SessionKey last_session_ = 0;
   std::map<WorkerRef, Revision> revisions_;
   bool meddles_ = false;  // somebody reloads: then starts may fail for good until they do
   bool shut_down_ = false;
   bool drained_ = false;
   Troubles troubles_;
+  SimulatedSessions sessions_{core_, troubles_};
   std::size_t digest_ = 0;
   std::string problem_;
   std::deque<std::string> trace_;

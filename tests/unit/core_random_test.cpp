@@ -37,6 +37,9 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
     troubles.reloads += simulation.troubles().reloads;
     troubles.failed_reloads += simulation.troubles().failed_reloads;
     troubles.sheds += simulation.troubles().sheds;
+    troubles.losses += simulation.troubles().losses;
+    troubles.spills += simulation.troubles().spills;
+    troubles.moves += simulation.troubles().moves;
   }
   // More than one of each in a schedule, on average.
   EXPECT_GT(troubles.deaths, schedules);
@@ -50,6 +53,10 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   EXPECT_GT(troubles.reloads, schedules / 30);
   EXPECT_GT(troubles.failed_reloads, schedules / 30);
   EXPECT_GT(troubles.sheds, schedules / 30);  // most queues move
+  if (!flavour.sessions) return;
+  EXPECT_GT(troubles.losses, schedules);
+  EXPECT_GT(troubles.spills, schedules / 10);  // most homes come free in time
+  EXPECT_GT(troubles.moves, schedules);
 }
 
 TEST(CoreRandom, ASeedReplaysItsScheduleToTheLastEvent) {
@@ -72,6 +79,10 @@ TEST(CoreRandom, SchedulesOfPinnedCallersKeepEveryPromise) {
 }
 TEST(CoreRandom, SchedulesOfSeveralPermitsKeepEveryPromise) {
   run_schedules({.leases = true, .pins = true, .permits = 3}, 2000);
+}
+TEST(CoreRandom, SchedulesOfSessionsKeepEveryPromise) { run_schedules({.sessions = true}, 3000); }
+TEST(CoreRandom, SchedulesOfSessionsLeasesAndSeveralPermitsKeepEveryPromise) {
+  run_schedules({.leases = true, .permits = 3, .sessions = true}, 2000);
 }
 
 }  // namespace

@@ -161,20 +161,22 @@ std::unique_ptr<StreamSource> Reactor::open(const CallOptions& options, std::str
   call->course.stream = window;
   call->course.retries = {};  // what has been consumed cannot be taken back
   const std::stop_source stop = bind(*call, options.stop, std::move(held));
+  // A copy: the outcome may have ended the pool before this returns.
+  const std::shared_ptr<Mailbox> mailbox = mailbox_;
   const auto key = std::make_shared<std::uint64_t>(0);  // the reactor's
-  const auto buffer = std::make_shared<StreamBuffer>(
-      window, options.executor, [mailbox = mailbox_, key](wire::CallHeader::Credit more) {
+  const auto buffer =
+      std::make_shared<StreamBuffer>(window, options.executor, [mailbox, key](wire::CallHeader::Credit more) {
         mailbox->post([key, more](Reactor& reactor) { reactor.credit(*key, more); });
       });
   call->stream = buffer;
   call->done = [this, buffer](Result<Json> result) { run_user_code(buffer->end(std::move(result))); };
   call->course.blocks = false;
-  const bool taken = mailbox_->post([call = std::move(call), key](Reactor& reactor) mutable {
+  const bool taken = mailbox->post([call = std::move(call), key](Reactor& reactor) mutable {
     *key = reactor.last_key_ + 1;
     reactor.begin(std::move(call));
   });
   if (!taken) (void)buffer->end(pool_has_gone(command));
-  return std::make_unique<StreamHandle>(buffer, mailbox_, stop);
+  return std::make_unique<StreamHandle>(buffer, mailbox, stop);
 }
 
 // --- The shell's -------------------------------------------------------------------------------------

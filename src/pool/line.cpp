@@ -1,7 +1,9 @@
 #include "pool/line.hpp"
 
+#include <cerrno>
 #include <utility>
 
+#include "os/pidfd.hpp"
 #include "os/wait.hpp"
 
 namespace lair::pool {
@@ -43,6 +45,7 @@ void Line::flush() {
   const auto moved = channel().write_now(std::string_view(out_).substr(begins_));
   broken_ = moved.broken;
   written_ += moved.bytes;
+  signal();
   begins_ += moved.bytes;
   for (; !ends_.empty() && ends_.front() <= written_; ends_.pop_front()) whole_ = ends_.front();
   const bool all = begins_ == out_.size();
@@ -51,6 +54,7 @@ void Line::flush() {
     begins_ = 0;
     if (all && out_.capacity() > kSlack) out_.shrink_to_fit();
   }
+  if (moved.refusal != 0) refuse(moved.refusal);
   const bool waits = !all && !broken_;
   if (waits == waits_for_room_) return;
   if (channel().is_socket()) {
@@ -58,12 +62,28 @@ void Line::flush() {
   } else if (waits) {
     if (!poller_.add_writable(channel().out_fd(), tag_)) {
       broken_ = true;
-      return;
+      return refuse(errno);
     }
   } else {
     poller_.remove(channel().out_fd());
   }
   waits_for_room_ = waits;
+}
+
+void Line::refuse(int error) {
+  refusal_ = error;
+  refused_.push_back(tag_);
+}
+
+void Line::signal_when_written(std::uint64_t end, int signal_number) {
+  signal_at_ = end;
+  signal_ = signal_number;
+  signal();
+}
+
+void Line::signal() {
+  if (signal_ == 0 || written_ < signal_at_) return;
+  (void)os::signal_pidfd(record_->process.exit_fd.get(), std::exchange(signal_, 0));
 }
 
 bool Line::exited() const {

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "os/poller.hpp"
 #include "pool/record.hpp"
@@ -16,8 +17,9 @@ namespace lair::pool {
 
 class Line {
  public:
-  Line(RecordPtr record, os::Poller& poller, std::uint64_t tag)
-      : record_(std::move(record)), poller_(poller), tag_(tag) {}
+  // `refused`: where its tag is put when the system refuses to let it write.
+  Line(RecordPtr record, os::Poller& poller, std::uint64_t tag, std::vector<std::uint64_t>& refused)
+      : record_(std::move(record)), poller_(poller), tag_(tag), refused_(refused) {}
   ~Line() { unwatch(); }
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
@@ -43,6 +45,9 @@ class Line {
   // The same, but it leaves with the next `flush`, together with what is appended until then.
   std::uint64_t append(std::string_view head, std::string_view arguments, std::string_view tail);
   void flush();
+  // Its process gets the signal when so much has left: whoever hears a bell finds the frame that it is for.
+  void signal_when_written(std::uint64_t end, int signal_number);
+  int refusal() const { return refusal_; }  // an errno, or 0
   std::uint64_t written() const { return written_; }
   bool watched() const { return watched_; }
   // Has more to read than one turn takes: it goes on in the next.
@@ -56,13 +61,19 @@ class Line {
 
  private:
   void unwatch();
+  void signal();
+  void refuse(int error);
 
   const RecordPtr record_;
   os::Poller& poller_;
   const std::uint64_t tag_;
+  std::vector<std::uint64_t>& refused_;
   bool watched_ = false;
   bool waits_for_room_ = false;
-  bool broken_ = false;  // nothing can be written: reading will tell why
+  bool broken_ = false;  // nothing can be written: reading will tell why, or `refusal_`
+  int refusal_ = 0;
+  std::uint64_t signal_at_ = 0;
+  int signal_ = 0;
   std::string out_;
   std::size_t begins_ = 0;  // of `out_`: the rest has left
   std::uint64_t written_ = 0;

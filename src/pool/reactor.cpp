@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "os/pidfd.hpp"
-
 namespace lair::pool {
 
 using worker::Channel;
@@ -41,13 +39,10 @@ Reactor::~Reactor() {
 
 void Reactor::run() {
   mailbox_->begin_reading();
-  std::vector<Mailbox::Message> messages;
   std::vector<os::Poller::Event> events;
-  bool open = true;
-  while (open || !calls_.empty()) {
-    open = mailbox_->take(messages);
-    for (Mailbox::Message& message : messages) message(*this);
-    if (!open) {
+  while (!closing_ || !calls_.empty()) {
+    read_mail();
+    if (closing_) {
       // The pool is down, and so are its workers.
       while (!lines_.empty())
         lost(lines_.begin()->first, {.failure = Channel::Failure::kExited, .sent = true});
@@ -64,13 +59,23 @@ void Reactor::run() {
       arm(call, TimePoint::max());
       on_timer(call);
     }
-    flush_lines();
+    while (!unflushed_.empty() || !refused_.empty()) {
+      flush_lines();
+      lose_refused();
+    }
     const Deadline next = timers_.empty() ? Deadline::never() : Deadline::at(timers_.begin()->first);
     poller_.wait(mailbox_->sleep() ? next : Deadline::at(now), events);
+    // What was posted before something became readable is known before that is looked at.
+    read_mail();
     for (const os::Poller::Event& event : events) {
       event.tag == kMailboxTag ? mailbox_->woken() : on_line(event.tag);
     }
   }
+}
+
+void Reactor::read_mail() {
+  closing_ = !mailbox_->take(messages_);
+  for (Mailbox::Message& message : messages_) message(*this);
 }
 
 void Reactor::run_user_code(OnceFunction<void()> code) {
@@ -184,7 +189,7 @@ void Reactor::send(AsyncCall& call) {
   const RecordPtr& record = call.hold->record;
   const std::uint64_t tag = tag_of(record->ref);
   auto& line = lines_[tag];
-  if (line == nullptr) line = std::make_unique<Line>(record, poller_, tag);
+  if (line == nullptr) line = std::make_unique<Line>(record, poller_, tag, refused_);
   call.began = false;
   ++call.attempts;
   call.asked.clear();
@@ -221,6 +226,17 @@ void Reactor::flush_lines() {
     if (const auto line = lines_.find(tag); line != lines_.end()) line->second->flush();
   }
   unflushed_.clear();
+}
+
+// A peer that is gone is read of. What the system refuses is not.
+void Reactor::lose_refused() {
+  for (const std::uint64_t tag : std::exchange(refused_, {})) {
+    const auto line = lines_.find(tag);
+    if (line == lines_.end() || line->second->refusal() == 0) continue;
+    lost(tag, {.failure = Channel::Failure::kSystem,
+               .sent = true,
+               .detail = std::strerror(line->second->refusal())});
+  }
 }
 
 // Takes it off its line; the last one to leave gives the channel up. A worker that is well will probably have another call
@@ -363,11 +379,9 @@ void Reactor::abandon(AsyncCall& call, Channel::Failure why) {
   shell_.describe(call.course, outcome, Duration::zero());
   call.stage = Stage::kGivingUp;
   call.on_stop.reset();
-  line.write(wire::encode_cancel(call.header.id, call.header.generation));
-  // The frame first, so that whoever hears the bell finds it. Where calls share a worker, it reads all the time.
-  if (!shared && announced.cancel_signal != 0) {
-    (void)os::signal_pidfd(record.process.exit_fd.get(), announced.cancel_signal);
-  }
+  const std::uint64_t told = line.write(wire::encode_cancel(call.header.id, call.header.generation));
+  // Where calls share a worker, it reads all the time.
+  if (!shared && announced.cancel_signal != 0) line.signal_when_written(told, announced.cancel_signal);
   const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
   for (const std::uint64_t number : std::exchange(call.asked, {})) {
     line.write(wire::encode_callback_result(call.header.id, call.header.generation, number, gone));

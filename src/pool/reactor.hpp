@@ -86,11 +86,13 @@ class Reactor final : public Parker::Listener {
   // True: it was the last one, and the channel is of no use any more.
   bool leave(AsyncCall& call, bool well);
   void flush_lines();
+  void lose_refused();
   void give_back(AsyncCall& call, Verdict verdict);
   void serve(Line& line, AsyncCall& call, wire::Callback asked);
   void served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result);
   void credit(std::uint64_t key, wire::CallHeader::Credit more);
 
+  void read_mail();
   AsyncCall* find(std::uint64_t key);
   Line* line_of(const AsyncCall& call);
   void arm(AsyncCall& call, TimePoint due);
@@ -105,8 +107,11 @@ class Reactor final : public Parker::Listener {
   std::unordered_map<core::Token, std::uint64_t> queued_;                // keys
   std::unordered_map<std::uint64_t, std::unique_ptr<Line>> lines_;       // by tag
   std::vector<std::uint64_t> unflushed_;                                 // tags of lines, some perhaps twice
-  std::set<std::pair<TimePoint, std::uint64_t>> timers_;                 // keys
-  std::set<std::uint64_t> ending_;  // keys of calls whose worker's end is to be told
+  std::vector<std::uint64_t> refused_;                    // likewise: to which nothing can be written
+  std::set<std::pair<TimePoint, std::uint64_t>> timers_;  // keys
+  std::set<std::uint64_t> ending_;                        // keys of calls whose worker's end is to be told
+  std::vector<Mailbox::Message> messages_;                // scratch
+  bool closing_ = false;                                  // the pool is down
   std::thread thread_;
 };
 

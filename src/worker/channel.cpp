@@ -141,6 +141,7 @@ Channel::Moved Channel::write_now(std::string_view bytes) {
     const os::IoResult result = stream_.write(&piece, 1);
     if (result.status == IoStatus::kWouldBlock) break;
     moved.broken = result.status != IoStatus::kOk;
+    if (result.status == IoStatus::kFailed) moved.refusal = result.error;
     if (moved.broken) break;
     moved.bytes += result.bytes;
   }

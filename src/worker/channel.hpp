@@ -66,6 +66,7 @@ class Channel {
   struct Moved {
     std::size_t bytes = 0;  // what has left before it broke, too: the peer may have read it
     bool broken = false;    // the peer is gone, or the system refuses
+    int refusal = 0;        // then its errno
   };
   Moved write_now(std::string_view bytes);
   bool is_socket() const { return stream_.is_socket(); }

@@ -224,19 +224,10 @@ class Rig {
   double rate_ = 0;
 };
 
-// This thread, and with it whatever it starts from here on.
-void run_on(const cpu_set_t& set) { ::sched_setaffinity(0, sizeof set, &set); }
-
 void measure(const Settings& settings, Rows& rows) {
-  cpu_set_t all;
-  ::sched_getaffinity(0, sizeof all, &all);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && CPU_COUNT(&one) == 0; --cpu) {
-    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);  // the last: interrupts like the first
-  }
+  const cpu_set_t all = all_cores();
   for (const std::string cores : {"one", "all"}) {
-    run_on(cores == "one" ? one : all);
+    run_on(cores == "one" ? one_core(all) : all);
     Rig rig(settings, cores);
     Rows warm_up;
     rig.measure(warm_up);

@@ -224,9 +224,26 @@ inline std::string resolve_python(Settings& settings) {
   return pool.call<std::string>("version");
 }
 
-inline std::size_t usable_cores() {
+inline cpu_set_t all_cores() {
   cpu_set_t set;
   ::sched_getaffinity(0, sizeof set, &set);
+  return set;
+}
+
+inline cpu_set_t one_core(const cpu_set_t& all) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && CPU_COUNT(&one) == 0; --cpu) {
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);  // the last: interrupts like the first
+  }
+  return one;
+}
+
+// This thread, and with it whatever it starts from here on.
+inline void run_on(const cpu_set_t& set) { ::sched_setaffinity(0, sizeof set, &set); }
+
+inline std::size_t usable_cores() {
+  const cpu_set_t set = all_cores();
   return static_cast<std::size_t>(CPU_COUNT(&set));
 }
 

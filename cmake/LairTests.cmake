@@ -130,9 +130,6 @@ foreach(folder ${folders})
     add_dependencies(${target} lair-keeper ${c_workers})
     set(properties "")
     set(timeout 120)
-    if(folder STREQUAL "process")
-      set(timeout 900)  # for the long run, which kills a program that waits for the disk 200 times
-    endif()
     if(folder STREQUAL "failpoints")
       set(timeout 1800)  # for the long run; each of its many scenarios has a watchdog
     endif()

@@ -1,5 +1,7 @@
 // `lair call`: one call on a worker that is started for it.
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "common.hpp"
@@ -11,16 +13,30 @@ namespace {
 struct CallArguments {
   std::string command;
   std::string json;
+  std::optional<std::string> session;
+  std::string affinity;
   bool idempotent = false;
   bool as_json = false;
   bool pretty = false;
 };
 
 Result<Json> call_once(const WorkerArguments& worker, const CallArguments& call, Json arguments) {
-  auto pool = Pool::create(pool_options(worker));
+  PoolOptions options = pool_options(worker);
+  options.lazy = options.lazy || call.session;  // a wrong id is to be refused before there is a worker
+  auto pool = Pool::create(std::move(options));
   if (!pool) return std::move(pool).error();
+  // It lasts as long as the pool; what it stores, with --set session_store=FILE, until its ttl has passed.
+  std::optional<Session> session;
+  if (call.session) {
+    SessionOptions bound;
+    if (!call.affinity.empty()) bound.affinity = parse_affinity(call.affinity);
+    auto opened = pool->try_session(*call.session, bound);
+    if (!opened) return std::move(opened).error();
+    session = *std::move(opened);
+  }
   if (auto ready = start(*pool); !ready) return std::move(ready).error();
-  auto result = pool->invoke({.idempotent = call.idempotent}, call.command, std::move(arguments));
+  Endpoint& endpoint = session ? static_cast<Endpoint&>(*session) : *pool;
+  auto result = endpoint.invoke({.idempotent = call.idempotent}, call.command, std::move(arguments));
   // Before the pool ends: a worker that takes its time to die must not keep the user waiting.
   if (result) {
     const Json shown = call.as_json ? Json{{"result", *result}} : *result;
@@ -55,6 +71,12 @@ void add_call(CLI::App& program, WorkerArguments& worker, int& status) {
   add_worker_options(*command, worker);
   command->add_flag("--idempotent", call->idempotent,
                     "The command may run twice: it is tried again when its worker is lost");
+  auto* session = command->add_option("--session", call->session, "Calls it in the session with this id");
+  session->type_name("ID");
+  command->add_option("--affinity", call->affinity, "The session's: prefer (default), strict or exclusive")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"prefer", "strict", "exclusive"}))
+      ->needs(session);
   command->add_flag("--json", call->as_json, R"(Prints {"result": …} or {"error": {…}} on stdout)");
   command->add_flag("--pretty", call->pretty, "Prints JSON on several lines");
   command->footer(R"(A worker program's command line follows '--'.

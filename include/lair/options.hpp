@@ -172,6 +172,18 @@ struct PoolOptions {
   // Calls from Python to exposed functions, of calls that were made by such functions, and so on: how deep. 1 to 100.
   std::size_t max_nesting = 8;
 
+  // Sessions (docs/sessions.md). How long one is kept after its last use, if it does not say so itself.
+  Duration session_ttl = std::chrono::hours(1);
+  // How many there may be. At least 1.
+  std::size_t max_sessions = 100'000;
+  // A worker that is to be replaced stays for so long if strict or exclusive sessions are at home there; then they are lost.
+  Duration session_grace = std::chrono::seconds(30);
+  // The file that keeps what sessions put into their store; made if it is not there. Empty: memory, until the pool ends.
+  std::string session_store = {};
+  // Largest value of a session, and all keys and values of one, bytes of JSON. 1 KiB … 1 GiB.
+  std::size_t session_value_limit = 1u << 20;
+  std::size_t session_limit = 16u << 20;
+
   // How long a worker may take to give up a call that has missed its deadline, before it is killed. 0: it is killed at once.
   Duration cancel_grace = std::chrono::milliseconds(250);
   // On shutdown: how long calls in flight may take to finish.

@@ -27,11 +27,13 @@
 #include <lair/installed.hpp>
 #include <lair/lease.hpp>
 #include <lair/options.hpp>
+#include <lair/session.hpp>
 #include <lair/stats.hpp>
 #include <lair/worker_stack.hpp>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lair {
@@ -77,7 +79,7 @@ class Pool final : public Endpoint {
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;
 
-  // Lets workers call `function` by this name (lair/expose.hpp). In place of an earlier one of that name; an empty
+  // Lets workers call `function` by this name (lair/expose.hpp), which must not begin with "lair.session.". In place of an earlier one of that name; an empty
   // HostFunction takes it away. Any time: calls under way may call it, too.
   void expose_json(std::string name, HostFunction function);
   template <class Function>
@@ -93,6 +95,18 @@ class Pool final : public Endpoint {
                  int line = __builtin_LINE()) {
     return try_checkout(options, file, line).value();
   }
+
+  // The session of this name, opened if there is none (lair/session.hpp, docs/sessions.md). Never blocks. kInvalidArgument: the
+  // id is empty or longer than 256 bytes, or the session has another affinity; kOverloaded: `max_sessions`, or too many
+  // workers are exclusively somebody's already.
+  Result<Session> try_session(std::string id, const SessionOptions& options = {});
+  Session session(std::string id, const SessionOptions& options = {}) {
+    return try_session(std::move(id), options).value();
+  }
+  // The session of this id, if there is one.
+  std::optional<Session> find_session(std::string_view id) const;
+  // Those that are open, or lost and not opened again, in the order in which they were opened.
+  std::vector<SessionInfo> sessions() const;
 
   // The commands that workers announced; empty until one is ready, and for protocol 1 programs.
   std::vector<CommandInfo> commands() const;

@@ -9,6 +9,7 @@
 #include <lair/deadline.hpp>
 #include <lair/duration_histogram.hpp>
 #include <lair/json.hpp>
+#include <lair/session_options.hpp>
 #include <map>
 #include <string>
 #include <vector>
@@ -138,6 +139,8 @@ struct PoolStats {
   Duration busy_time = {};        // of all workers together: ÷ (time × size) is the utilisation
   Duration exhausted_time = {};   // somebody waited, and no worker was idle
   Duration below_size_time = {};  // fewer than `size` workers were ready; zero for lazy pools
+
+  SessionStats sessions = {};
 
   std::vector<WorkerStats> workers = {};    // one per slot, and the surge if there is one
   std::vector<BreakerStats> breakers = {};  // those that have reached a worker

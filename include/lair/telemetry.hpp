@@ -32,6 +32,7 @@ enum class PoolEventKind : std::uint8_t {
   kHealth,
   kRetry,
   kShed,
+  kSessionLost,
 };
 
 struct PoolEvent {

@@ -184,6 +184,9 @@ constexpr DurationRule kDurationRules[] = {
     {"queue_interval", &PoolOptions::queue_interval, false, 1h, "a queue could stand still for that long"},
     {"lease_warning", &PoolOptions::lease_warning, false, kForever, ""},
     {"slow_call", &PoolOptions::slow_call, false, kForever, ""},
+    {"session_ttl", &PoolOptions::session_ttl, false, kForever, ""},
+    {"session_grace", &PoolOptions::session_grace, true, 24h,
+     "new code, or a leak, would wait for that long"},
     {"cancel_grace", &PoolOptions::cancel_grace, true, 1h,
      "a worker that hangs would keep its slot for that long"},
     {"shutdown_grace", &PoolOptions::shutdown_grace, true, 24h,
@@ -293,6 +296,12 @@ Result<void> check_values(const PoolOptions& options) {
   if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
   if (auto ok = check_number("concurrency", options.concurrency, 1, 65536); !ok) return ok;
   if (auto ok = check_number("max_nesting", options.max_nesting, 1, 100); !ok) return ok;
+  if (auto ok = check_number("max_sessions", options.max_sessions, 1, 10'000'000); !ok) return ok;
+  if (auto ok = check_number("session_value_limit", options.session_value_limit, 1u << 10, 1u << 30); !ok)
+    return ok;
+  if (auto ok = check_number("session_limit", options.session_limit, 1u << 10, std::size_t{1} << 40); !ok)
+    return ok;
+  if (auto ok = check_text("session_store", options.session_store); !ok) return ok;
   if (options.log_format != "text" && options.log_format != "json") {
     return refuse("log_format", in_quotes(options.log_format) + " is neither 'text' nor 'json'");
   }
@@ -321,6 +330,9 @@ Result<void> validate(const PoolOptions& options) {
   }
   if (options.idle_ttl != kForever && !options.lazy) {
     return refuse("idle_ttl", "is for lazy pools: an eager one would start the worker again at once");
+  }
+  if (options.session_value_limit > options.session_limit) {
+    return refuse("session_value_limit", "is more than session_limit");
   }
   if (options.max_memory > 0 && options.memory_limit > 0 && options.max_memory > options.memory_limit) {
     return refuse("max_memory",

@@ -142,6 +142,15 @@ void add(PoolStats& sum, const PoolStats& other) {
       same->state = breaker.state;
     }
   }
+  sum.sessions.open += other.sessions.open;
+  sum.sessions.opened += other.sessions.opened;
+  sum.sessions.ended += other.sessions.ended;
+  sum.sessions.expired += other.sessions.expired;
+  for (const auto& [cause, count] : other.sessions.lost) sum.sessions.lost[cause] += count;
+  sum.sessions.hits += other.sessions.hits;
+  sum.sessions.spills += other.sessions.spills;
+  sum.sessions.moves += other.sessions.moves;
+  sum.sessions.stored_bytes += other.sessions.stored_bytes;
   sum.busy_time += other.busy_time;
   sum.exhausted_time += other.exhausted_time;
   sum.below_size_time += other.below_size_time;
@@ -183,6 +192,33 @@ void write_calls(Page& page, const std::vector<PoolStats>& pools) {
   page.family("lair_call_duration_seconds", "histogram",
               "Time from a call's begin to its end, waiting included.");
   for_each([&](const auto& l, const DurationHistogram& calls) { page.histogram({l[0], l[1], l[2]}, calls); });
+}
+
+void write_sessions(Page& page, const std::vector<PoolStats>& pools) {
+  const auto each_pool = [&](std::string_view name, std::string_view type, std::string_view help,
+                             std::uint64_t SessionStats::*member) {
+    page.family(name, type, help);
+    for (const PoolStats& pool : pools) page.sample({{"pool", pool.name}}, pool.sessions.*member);
+  };
+  using S = SessionStats;
+  each_pool("lair_sessions", "gauge", "Sessions that there are.", &S::open);
+  each_pool("lair_sessions_opened_total", "counter", "Sessions that were opened.", &S::opened);
+  each_pool("lair_sessions_ended_total", "counter", "Sessions that were ended.", &S::ended);
+  each_pool("lair_sessions_expired_total", "counter", "Sessions that nobody used for their time to live.",
+            &S::expired);
+  page.family("lair_sessions_lost_total", "counter", "Sessions whose worker ended with their state.");
+  for (const PoolStats& pool : pools) {
+    for (const auto& [cause, count] : pool.sessions.lost) {
+      page.sample({{"pool", pool.name}, {"cause", cause}}, count);
+    }
+  }
+  each_pool("lair_session_hits_total", "counter", "Calls of sessions that had the worker of the call before.",
+            &S::hits);
+  each_pool("lair_session_spills_total", "counter",
+            "Calls of sessions whose worker was busy: they took another.", &S::spills);
+  each_pool("lair_session_moves_total", "counter", "Calls of sessions whose worker had ended.", &S::moves);
+  each_pool("lair_session_stored_bytes", "gauge", "Keys and values that sessions have stored.",
+            &S::stored_bytes);
 }
 
 }  // namespace
@@ -253,6 +289,7 @@ std::string to_prometheus(std::span<const PoolStats> given) {
   each_pool("lair_pool_below_size_seconds_total", "counter",
             "Time during which fewer workers were ready than the pool keeps.",
             [](const S& s) { return seconds(s.below_size_time); });
+  write_sessions(page, pools);
   each_pool("lair_leases_leaked_total", "counter", "Leases that were held longer than lease_warning.",
             [](const S& s) { return s.leases_leaked; });
   each_pool("lair_slow_calls_total", "counter", "Calls that a worker was at for longer than slow_call.",

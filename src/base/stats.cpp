@@ -111,6 +111,16 @@ Json to_json_value(const PoolStats& stats) {
           {"busy_seconds", seconds(stats.busy_time)},
           {"exhausted_seconds", seconds(stats.exhausted_time)},
           {"below_size_seconds", seconds(stats.below_size_time)},
+          {"sessions",
+           {{"open", stats.sessions.open},
+            {"opened", stats.sessions.opened},
+            {"ended", stats.sessions.ended},
+            {"expired", stats.sessions.expired},
+            {"lost", stats.sessions.lost},
+            {"hits", stats.sessions.hits},
+            {"spills", stats.sessions.spills},
+            {"moves", stats.sessions.moves},
+            {"stored_bytes", stats.sessions.stored_bytes}}},
           {"workers", std::move(workers)},
           {"breakers", std::move(breakers)}};
 }

@@ -25,6 +25,7 @@ constexpr std::array kTable = {
     PoolEventInfo{K::kHealth, "health", "worker, took, reason, message"},
     PoolEventInfo{K::kRetry, "retry", "took, reason, message, command"},
     PoolEventInfo{K::kShed, "shed", "reason, message, count"},
+    PoolEventInfo{K::kSessionLost, "session_lost", "worker, reason, message"},
 };
 
 constexpr bool in_order() {

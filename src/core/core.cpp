@@ -132,7 +132,7 @@ Outcome Core::on(const Checkout& event) {
     const Row* row = live(event.who.only);
     if (row == nullptr || row->state == WorkerState::kStopping) return refused(RefuseReason::kWorkerGone);
   }
-  Session* session = nullptr;
+  SessionRow* session = nullptr;
   if (event.session != 0) {
     session = sessions_.find(event.session);
     if (session == nullptr) return refused(RefuseReason::kSessionEnded);
@@ -147,6 +147,7 @@ Outcome Core::on(const Checkout& event) {
       .exclusive = event.exclusive || (session != nullptr && session->affinity == Affinity::kExclusive),
       .deadline = event.deadline,
       .since = event.since.value_or(now_),
+      .came = event.since.value_or(now_),
       .patient = event.patient,
       .session = session,
       .spill_after = event.spill_after};

@@ -253,8 +253,8 @@ class Core {
   Outcome come_in_session(const Waiter& waiter, bool again);
   void in_line(WaitQueue::Index index);
   WaitQueue::Index leave_line(Token token);
-  WaitQueue::Index next_in_line(Session& session);
-  void refuse_waiters(Session& session, RefuseReason why);
+  WaitQueue::Index next_in_line(SessionRow& session);
+  void refuse_waiters(SessionRow& session, RefuseReason why);
   void spill();
   void settle_sessions();
   Row* pick_for_session(const Waiter& waiter);
@@ -262,7 +262,7 @@ class Core {
   bool seeks_any(const Waiter& waiter, TimePoint now) const;
   static bool needs_unbound(const Waiter& waiter);
   bool would_take(const Waiter& waiter, const Row& row) const;
-  Met meet(Session& session, Row& row);
+  Met meet(SessionRow& session, Row& row);
   void call_ended(SessionKey key, Epoch epoch);
   void withdraw(Row& row);
   void restore(Row& row);
@@ -275,7 +275,7 @@ class Core {
   void no_more_bound(Row& row);
   void end_graces();
   std::string broken_session_invariant() const;
-  std::string broken_session(const Session& session) const;
+  std::string broken_session(const SessionRow& session) const;
   // It may serve anybody.
   static bool open(const Row& row) { return row.retire == Reason::kNone && row.owner == 0; }
   bool stays(const Row& row) const { return row.retire != Reason::kNone && row.stays_until > now_; }
@@ -300,7 +300,7 @@ class Core {
   void refuse_pinned(WorkerRef ref);
   void fail_resting_slots();
   void forget_reservation(Token token);
-  bool aged(const Waiter& waiter) const { return now_ - waiter.since >= config_.barging_window; }
+  bool aged(const Waiter& waiter) const { return now_ - waiter.came >= config_.barging_window; }
   std::size_t free_permits() const;
   Duration retry_after() const;
 

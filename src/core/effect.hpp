@@ -16,6 +16,7 @@ struct Grant {  // the waiter (or the caller that just asked) holds the worker
   Token token;
   WorkerRef worker;
   Epoch epoch;
+  SessionKey session = 0;  // whose call it is, and how the worker stands to it
   Met met = Met::kNone;
 };
 struct Wake {

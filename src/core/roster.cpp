@@ -172,7 +172,7 @@ bool Core::give_back(Row& row, Epoch epoch) {
 }
 
 void Core::grant(Row& row, const Waiter& waiter) {
-  Session* session = waiter.session;
+  SessionRow* session = waiter.session;
   const std::uint32_t permits = waiter.exclusive ? row.permits : 1;
   LAIR_ASSERT(row.taken + permits <= row.permits);
   row.taken += permits;
@@ -182,7 +182,12 @@ void Core::grant(Row& row, const Waiter& waiter) {
                            .session = session == nullptr ? 0 : session->key});
   if (row.state == WorkerState::kIdle) move(row, WorkerState::kBusy, Reason::kNone);
   const Met met = session == nullptr ? Met::kNone : meet(*session, row);
-  effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});
+  const Grant granted{.token = waiter.token,
+                      .worker = row.ref,
+                      .epoch = last_epoch_,
+                      .session = session == nullptr ? 0 : session->key,
+                      .met = met};
+  effects_->push(granted);
   if (session == nullptr) return;
   session->call = last_epoch_;
   next_in_line(*session);

@@ -16,7 +16,7 @@ std::string in_session(SessionKey key, const char* what) {
 
 }  // namespace
 
-std::string Core::broken_session(const Session& session) const {
+std::string Core::broken_session(const SessionRow& session) const {
   const auto broken = [&](const char* what) { return in_session(session.key, what); };
   if (session.lost != Reason::kNone) {
     if (!session.bound()) return broken("lost, though any worker would do");
@@ -56,7 +56,7 @@ std::string Core::broken_session_invariant() const {
     const Waiter& waiter = queue_.at(i);
     if (waiter.session == nullptr) continue;
     ++in_line;
-    const Session& session = *waiter.session;
+    const SessionRow& session = *waiter.session;
     if (!session.waits || session.first != waiter.token)
       return in_session(session.key, "two places in the line");
     const Row* home = session.has_home() ? live(session.home) : nullptr;
@@ -71,7 +71,7 @@ std::string Core::broken_session_invariant() const {
     std::uint32_t all = 0;
     std::uint32_t bound = 0;
     if (row.homed.all > kFew) return {};
-    for (const Session* session = row.homed.first; session != nullptr; session = session->after) {
+    for (const SessionRow* session = row.homed.first; session != nullptr; session = session->after) {
       if (session->home != row.ref) return in_session(session->key, "on the list of another home");
       ++all;
       bound += session->bound() ? 1 : 0;

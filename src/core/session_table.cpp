@@ -4,7 +4,7 @@
 
 namespace lair::core {
 
-void Homed::add(Session& session, WorkerRef home) {
+void Homed::add(SessionRow& session, WorkerRef home) {
   LAIR_ASSERT(!session.has_home() && session.before == nullptr && session.after == nullptr);
   session.home = home;
   session.had_home = true;
@@ -15,7 +15,7 @@ void Homed::add(Session& session, WorkerRef home) {
   bound += session.bound() ? 1 : 0;
 }
 
-void Homed::remove(Session& session) {
+void Homed::remove(SessionRow& session) {
   LAIR_ASSERT(session.has_home() && all > 0);
   (session.before == nullptr ? first : session.before->after) = session.after;
   if (session.after != nullptr) session.after->before = session.before;
@@ -29,31 +29,31 @@ void Homed::remove(Session& session) {
 void SessionTable::open(SessionKey key, Affinity affinity) {
   LAIR_ASSERT(key > last_key_);
   last_key_ = key;
-  Session& session = sessions_[key];
+  SessionRow& session = sessions_[key];
   session.key = key;
   session.affinity = affinity;
   exclusive_ += affinity == Affinity::kExclusive ? 1 : 0;
 }
 
-void SessionTable::lose(Session& session, Reason reason) {
+void SessionTable::lose(SessionRow& session, Reason reason) {
   LAIR_ASSERT(session.bound() && session.lost == Reason::kNone && reason != Reason::kNone);
   session.lost = reason;
   exclusive_ -= session.affinity == Affinity::kExclusive ? 1 : 0;
 }
 
-void SessionTable::close(Session& session) {
+void SessionTable::close(SessionRow& session) {
   LAIR_ASSERT(!session.has_home() && !session.waits && session.behind.count == 0);
   const bool counts = session.affinity == Affinity::kExclusive && session.lost == Reason::kNone;
   exclusive_ -= counts ? 1 : 0;
   sessions_.erase(session.key);
 }
 
-Session* SessionTable::find(SessionKey key) {
+SessionRow* SessionTable::find(SessionKey key) {
   const auto found = sessions_.find(key);
   return found == sessions_.end() ? nullptr : &found->second;
 }
 
-const Session* SessionTable::find(SessionKey key) const {
+const SessionRow* SessionTable::find(SessionKey key) const {
   const auto found = sessions_.find(key);
   return found == sessions_.end() ? nullptr : &found->second;
 }

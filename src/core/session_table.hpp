@@ -14,18 +14,18 @@
 
 namespace lair::core {
 
-struct Session {
+struct SessionRow {
   SessionKey key = 0;
   Affinity affinity = Affinity::kPrefer;
   Reason lost = Reason::kNone;  // why its worker has ended, and its state with it
   bool had_home = false;
-  bool waits = false;         // `first` is in the line
-  WorkerRef home = {};        // generation 0: none
-  Epoch call = 0;             // of the hold that its one call in flight has; 0: there is none
-  Token first = 0;            // its one waiter in the line
-  WaitQueue::Lane behind;     // those that came after it
-  Session* before = nullptr;  // among those with the same home
-  Session* after = nullptr;
+  bool waits = false;            // `first` is in the line
+  WorkerRef home = {};           // generation 0: none
+  Epoch call = 0;                // of the hold that its one call in flight has; 0: there is none
+  Token first = 0;               // its one waiter in the line
+  WaitQueue::Lane behind;        // those that came after it
+  SessionRow* before = nullptr;  // among those with the same home
+  SessionRow* after = nullptr;
 
   bool has_home() const { return home.generation != 0; }
   // To its home: it cannot go on with another.
@@ -34,12 +34,12 @@ struct Session {
 
 // The sessions that one worker is home to.
 struct Homed {
-  Session* first = nullptr;
+  SessionRow* first = nullptr;
   std::uint32_t all = 0;
   std::uint32_t bound = 0;
 
-  void add(Session& session, WorkerRef home);
-  void remove(Session& session);
+  void add(SessionRow& session, WorkerRef home);
+  void remove(SessionRow& session);
 };
 
 class SessionTable {
@@ -55,16 +55,16 @@ class SessionTable {
   SessionKey last_key() const { return last_key_; }
 
   void open(SessionKey key, Affinity affinity);
-  void lose(Session& session, Reason reason);
-  void close(Session& session);
-  Session* find(SessionKey key);
-  const Session* find(SessionKey key) const;
+  void lose(SessionRow& session, Reason reason);
+  void close(SessionRow& session);
+  SessionRow* find(SessionKey key);
+  const SessionRow* find(SessionKey key) const;
 
   auto begin() const { return sessions_.begin(); }
   auto end() const { return sessions_.end(); }
 
  private:
-  std::unordered_map<SessionKey, Session> sessions_;
+  std::unordered_map<SessionKey, SessionRow> sessions_;
   SessionKey last_key_ = 0;
   std::size_t exclusive_ = 0;
 };

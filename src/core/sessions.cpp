@@ -1,7 +1,7 @@
 // Sessions: calls that belong together. A session has a home, the worker that serves it, from its first grant on.
 //
 //   · Its calls run one after another, in order of arrival. So one waiter of it at most is in the line: the others are
-//     parked behind that one, and when a call is granted the next comes to the end of the line. Thus a session with a
+//     parked behind that one, and when a call has ended the next is at the end of the line. Thus a session with a
 //     hundred callers gets no more turns than one with a single caller.
 //   · `strict` and `exclusive` sessions stay with their home, and are lost when it ends. `prefer` sessions wait for
 //     their home for a moment only, and then change it.
@@ -33,7 +33,7 @@ Outcome Core::on(const OpenSession& event) {
 }
 
 Outcome Core::on(const CloseSession& event) {
-  Session* session = sessions_.find(event.key);
+  SessionRow* session = sessions_.find(event.key);
   if (session == nullptr) return Outcome::kStale;
   refuse_waiters(*session, RefuseReason::kSessionEnded);
   Row* home = session->has_home() ? live(session->home) : nullptr;
@@ -50,7 +50,7 @@ Outcome Core::on(const CloseSession& event) {
 }
 
 std::optional<Core::SessionView> Core::session(SessionKey key) const {
-  const Session* session = sessions_.find(key);
+  const SessionRow* session = sessions_.find(key);
   if (session == nullptr) return std::nullopt;
   return SessionView{.affinity = session->affinity,
                      .home = session->home,
@@ -63,7 +63,7 @@ std::optional<Core::SessionView> Core::session(SessionKey key) const {
 
 // A checkout that nothing speaks against, of a session. `again`: it has been here before, and has a right to be.
 Outcome Core::come_in_session(const Waiter& waiter, bool again) {
-  Session& session = *waiter.session;
+  SessionRow& session = *waiter.session;
   const bool full = !again && queue_.size() >= config_.max_waiters;
   const auto refused = [&] {
     forget_reservation(waiter.token);
@@ -97,7 +97,7 @@ Outcome Core::come_in_session(const Waiter& waiter, bool again) {
 // A waiter of a session has come into the line.
 void Core::in_line(WaitQueue::Index index) {
   const Waiter& waiter = queue_.at(index);
-  Session& session = *waiter.session;
+  SessionRow& session = *waiter.session;
   session.waits = true;
   session.first = waiter.token;
   const bool may_spill = !session.bound() && session.has_home() && waiter.spill_after > now_;
@@ -111,13 +111,13 @@ WaitQueue::Index Core::leave_line(Token token) {
   const auto waiter = queue_.take(token);
   LAIR_ASSERT(waiter);
   forget_reservation(token);
-  Session* session = waiter->session;
+  SessionRow* session = waiter->session;
   if (session == nullptr || !session->waits || session->first != token) return WaitQueue::kNone;
   sessions_changed_ = true;
   return next_in_line(*session);
 }
 
-WaitQueue::Index Core::next_in_line(Session& session) {
+WaitQueue::Index Core::next_in_line(SessionRow& session) {
   session.waits = false;
   if (session.behind.count == 0) return WaitQueue::kNone;
   const auto index = queue_.promote(session.behind, now_);
@@ -125,7 +125,7 @@ WaitQueue::Index Core::next_in_line(Session& session) {
   return index;
 }
 
-void Core::refuse_waiters(Session& session, RefuseReason why) {
+void Core::refuse_waiters(SessionRow& session, RefuseReason why) {
   while (session.waits) {
     const Token token = session.first;
     leave_line(token);
@@ -161,7 +161,7 @@ void Core::settle_sessions() {
 // Any free worker may do for it, as far as its session is concerned.
 bool Core::seeks_any(const Waiter& waiter, TimePoint now) const {
   if (waiter.session == nullptr) return waiter.who.any;
-  const Session& session = *waiter.session;
+  const SessionRow& session = *waiter.session;
   if (session.call != 0) return false;
   return !session.has_home() || (!session.bound() && waiter.spill_after <= now);
 }
@@ -178,7 +178,7 @@ bool Core::would_take(const Waiter& waiter, const Row& row) const {
 }
 
 Core::Row* Core::pick_for_session(const Waiter& waiter) {
-  const Session& session = *waiter.session;
+  const SessionRow& session = *waiter.session;
   if (session.call != 0) return nullptr;
   if (session.has_home()) {
     Row& home = *live(session.home);
@@ -234,7 +234,7 @@ Core::Row* Core::pick_home(const Waiter& waiter) {
 // --- Homes -----------------------------------------------------------------------------------------
 
 // The session's call has been granted this worker.
-Met Core::meet(Session& session, Row& row) {
+Met Core::meet(SessionRow& session, Row& row) {
   if (session.home == row.ref) return Met::kHome;
   Met met = session.had_home ? Met::kMoved : Met::kFirst;
   if (session.has_home()) {
@@ -250,10 +250,15 @@ Met Core::meet(Session& session, Row& row) {
 }
 
 void Core::call_ended(SessionKey key, Epoch epoch) {
-  Session* session = sessions_.find(key);
+  SessionRow* session = sessions_.find(key);
   if (session == nullptr || session->call != epoch) return;  // it has been closed meanwhile
   session->call = 0;
   sessions_changed_ = true;
+  if (!session->waits) return;
+  // It could not have been served before: whoever came meanwhile comes first.
+  Waiter next = *queue_.take(session->first);
+  next.since = now_;
+  in_line(queue_.push(next));
 }
 
 // It is open no longer: nobody gets it but the sessions that are bound to it. An idle one has been taken off the stack.
@@ -262,8 +267,8 @@ void Core::withdraw(Row& row) {
     row.reserved_for.reset();
     sessions_changed_ = true;
   }
-  for (Session* session = row.homed.first; session != nullptr;) {
-    Session* next = session->after;
+  for (SessionRow* session = row.homed.first; session != nullptr;) {
+    SessionRow* next = session->after;
     if (!session->bound()) {
       row.homed.remove(*session);
       sessions_changed_ = true;
@@ -277,7 +282,7 @@ void Core::restore(Row& row) {
 }
 
 void Core::lose_sessions(Row& row, Reason reason) {
-  while (Session* session = row.homed.first) {
+  while (SessionRow* session = row.homed.first) {
     row.homed.remove(*session);
     sessions_changed_ = true;
     if (!session->bound()) continue;

@@ -15,7 +15,7 @@
 
 namespace lair::core {
 
-struct Session;
+struct SessionRow;
 
 struct Waiter {
   Token token = 0;
@@ -23,10 +23,11 @@ struct Waiter {
   bool exclusive = false;
   TimePoint deadline = TimePoint::max();
   TimePoint since{};     // when it came into the line; while it is parked: when it came
+  TimePoint came{};      // when it was first there
   bool patient = false;  // it asked for no deadline
   // It has been told that a worker may be free and has not answered yet.
   bool woken = false;
-  Session* session = nullptr;
+  SessionRow* session = nullptr;
   TimePoint spill_after = TimePoint::max();
 };
 

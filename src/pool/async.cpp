@@ -95,17 +95,17 @@ class StreamHandle final : public StreamSource {
 
 // On the thread of its caller, whose call this may be within.
 void Reactor::set_out(AsyncCall& call, const CallOptions& options, std::string_view command,
-                      const Json& arguments) {
+                      const Json& arguments, const Bound& bound) {
   call.command = command;
   call.executor = options.executor;
-  call.refusal = shell_.set_out(call.course, options, call.command, arguments);
+  call.refusal = shell_.set_out(call.course, options, call.command, arguments, bound);
 }
 
 void Reactor::start(const CallOptions& options, std::string_view command, const Json& arguments,
-                    Completion done, std::shared_ptr<HeldWorker> held) {
+                    Completion done, Bound bound) {
   auto call = std::make_unique<AsyncCall>();
-  set_out(*call, options, command, arguments);
-  if (held != nullptr) bind(*call, options.stop, std::move(held));
+  set_out(*call, options, command, arguments, bound);
+  if (bound.held != nullptr) bind(*call, options.stop, std::move(bound.held));
   const auto told = std::make_shared<Completion>(std::move(done));
   if (options.executor) {
     call->done = [executor = options.executor, done = told](Result<Json> result) {
@@ -140,10 +140,11 @@ std::stop_source Reactor::bind(AsyncCall& call, const std::stop_token& stop,
   return own;
 }
 
-Result<Json> Reactor::call(const CallOptions& options, std::string_view command, const Json& arguments) {
+Result<Json> Reactor::call(const CallOptions& options, std::string_view command, const Json& arguments,
+                           const Bound& bound) {
   const auto loop = std::make_shared<Loop>();
   auto call = std::make_unique<AsyncCall>();
-  set_out(*call, options, command, arguments);
+  set_out(*call, options, command, arguments, bound);
   call->executor = [loop](std::function<void()> work) { (void)loop->post(std::move(work)); };
   call->done = [loop](Result<Json> result) { loop->end(std::move(result)); };
   const bool taken =
@@ -153,14 +154,14 @@ Result<Json> Reactor::call(const CallOptions& options, std::string_view command,
 }
 
 std::unique_ptr<StreamSource> Reactor::open(const CallOptions& options, std::string_view command,
-                                            const Json& arguments, std::shared_ptr<HeldWorker> held) {
+                                            const Json& arguments, Bound bound) {
   const wire::CallHeader::Credit window{.items = std::max<std::size_t>(1, options.stream_items),
                                         .bytes = std::max<std::size_t>(1, options.stream_bytes)};
   auto call = std::make_unique<AsyncCall>();
-  set_out(*call, options, command, arguments);
+  set_out(*call, options, command, arguments, bound);
   call->course.stream = window;
   call->course.retries = {};  // what has been consumed cannot be taken back
-  const std::stop_source stop = bind(*call, options.stop, std::move(held));
+  const std::stop_source stop = bind(*call, options.stop, std::move(bound.held));
   // A copy: the outcome may have ended the pool before this returns.
   const std::shared_ptr<Mailbox> mailbox = mailbox_;
   const auto key = std::make_shared<std::uint64_t>(0);  // the reactor's
@@ -209,27 +210,28 @@ void Shell::tell_reactor_of_exit() {
   if (Reactor* running = has_reactor_.load(std::memory_order_acquire)) running->worker_ended();
 }
 
-Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments) {
+Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments,
+                         const Bound& bound) {
   if (on_reactor()) return on_own_thread(command);
-  if (options_.concurrency == 1) return call_directly(options, command, arguments);
+  if (options_.concurrency == 1) return call_directly(options, command, arguments, bound);
   const Result<Reactor*> driver = reactor();
   if (!driver) return driver.error();
-  return (*driver)->call(options, command, arguments);
+  return (*driver)->call(options, command, arguments, bound);
 }
 
 // Without a reactor there is no thread that could say so later.
 void Shell::start(const CallOptions& options, std::string_view command, const Json& arguments,
-                  Completion done, std::shared_ptr<HeldWorker> held) {
+                  Completion done, Bound bound) {
   const Result<Reactor*> driver = reactor();
   if (!driver) return done(driver.error());
-  (*driver)->start(options, command, arguments, std::move(done), std::move(held));
+  (*driver)->start(options, command, arguments, std::move(done), std::move(bound));
 }
 
 std::unique_ptr<StreamSource> Shell::open(const CallOptions& options, std::string_view command,
-                                          const Json& arguments, std::shared_ptr<HeldWorker> held) {
+                                          const Json& arguments, Bound bound) {
   const Result<Reactor*> driver = reactor();
   if (!driver) return std::make_unique<NoStream>(driver.error());
-  return (*driver)->open(options, command, arguments, std::move(held));
+  return (*driver)->open(options, command, arguments, std::move(bound));
 }
 
 }  // namespace lair::pool

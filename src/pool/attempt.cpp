@@ -240,7 +240,8 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
                                  .remaining = asked.call.deadline.remaining(),
                                  .traceparent = asked.traceparent,
                                  .chain = asked.chain,
-                                 .stream = asked.stream}};
+                                 .stream = asked.stream,
+                                 .session = asked.session}};
   addressed.frame = wire::encode_call(addressed.header, arguments);
   if (addressed.frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,

@@ -51,6 +51,7 @@ struct Asked {
   std::string_view traceparent = {};
   std::string_view chain = {};  // encoded
   std::optional<wire::CallHeader::Credit> stream = {};
+  std::optional<wire::CallHeader::Session> session = {};
 };
 // As it goes out. The frame's arguments are those of `Prepared`.
 struct Addressed {

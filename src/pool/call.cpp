@@ -21,10 +21,25 @@ Error invalid(std::string_view command, std::string what) {
           .message = quoted(command) + ": " + std::move(what)};
 }
 
+// The session's own call is one of those whose host functions are running: it ends after this one.
+bool is_within(const CallContext& within, const SessionEntry& session, std::uint64_t pool) {
+  if (within.session.get() == &session) return true;
+  const core::Epoch call = session.live;
+  return call != 0 &&
+         std::any_of(within.chain.begin(), within.chain.end(),
+                     [&](const CallContext::Link& link) { return link.pool == pool && link.epoch == call; });
+}
+
 }  // namespace
 
+std::optional<wire::CallHeader::Session> Shell::session_of(const Course& course, const Hold& hold) {
+  if (course.session == nullptr) return std::nullopt;
+  return wire::CallHeader::Session{
+      .id = course.session->id, .number = hold.session, .affinity = to_string(course.session->affinity)};
+}
+
 std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, std::string_view command,
-                                    const Json& arguments) const {
+                                    const Json& arguments, const Bound& bound) const {
   const TimePoint now = SteadyClock::now();
   if (!arguments.is_object() && !arguments.is_array()) {
     return invalid(command,
@@ -52,6 +67,13 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
                      "it is nested too deep: " + std::to_string(within->chain.size()) +
                          " calls, each from a host function that serves the one before (max_nesting)");
     }
+    if (bound.session != nullptr && is_within(*within, *bound.session, serial_)) {
+      return invalid(
+          command,
+          "it would wait for itself: a call of session \"" + bound.session->id +
+              "\" waits for the host function that makes it, and the calls of a session run one after "
+              "another. Make it outside the session.");
+    }
     course.within = std::make_shared<const CallContext>(*within);
     course.call.deadline = std::min(course.call.deadline, within->deadline);
     if (course.traceparent.empty()) course.traceparent = within->traceparent;
@@ -62,7 +84,10 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
                    .command = command,
                    .pass = &course.pass,
                    .within = course.within.get(),
-                   .stop = options.stop};
+                   .stop = options.stop,
+                   .session = bound.session.get(),
+                   .ends_session = bound.ends_session};
+  course.session = bound.session;
   course.retries = {.most = options.retries.value_or(options.idempotent ? options_.retries : 0),
                     .idempotent = options.idempotent};
   return std::nullopt;
@@ -71,6 +96,7 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
 CallContext Shell::context_of(const Course& course, const Hold& hold) const {
   CallContext context{.deadline = course.call.deadline, .traceparent = course.traceparent};
   if (course.within != nullptr) context.chain = course.within->chain;
+  context.session = course.session;
   const core::WorkerRef ref = hold.record->ref;
   context.chain.push_back(
       {.pool = serial_,
@@ -85,8 +111,11 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
   const std::string_view command = course.wanted.command;
   std::string chain;
   if (course.within != nullptr) chain = course.within->encoded();
-  auto made = address(
-      record, {.command = command, .call = course.call, .traceparent = course.traceparent, .chain = chain});
+  auto made = address(record, {.command = command,
+                               .call = course.call,
+                               .traceparent = course.traceparent,
+                               .chain = chain,
+                               .session = session_of(course, hold)});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
   const Addressed& addressed = std::get<Addressed>(made);
   Channel& channel = *record.channel;
@@ -121,10 +150,10 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
   }
 }
 
-Result<Json> Shell::call_directly(const CallOptions& options, std::string_view command,
-                                  const Json& arguments) {
+Result<Json> Shell::call_directly(const CallOptions& options, std::string_view command, const Json& arguments,
+                                  const Bound& bound) {
   Course course;
-  if (auto refusal = set_out(course, options, command, arguments)) return *std::move(refusal);
+  if (auto refusal = set_out(course, options, command, arguments, bound)) return *std::move(refusal);
   std::optional<StopBell> bell;
   if (options.stop.stop_possible()) course.wanted.bell = &bell.emplace();
   const std::stop_callback on_stop(options.stop, [&bell] {

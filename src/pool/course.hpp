@@ -14,8 +14,10 @@
 
 #include "os/event_fd.hpp"
 #include "pool/attempt.hpp"
+#include "pool/held_worker.hpp"
 #include "pool/host_functions.hpp"
 #include "pool/parker.hpp"
+#include "pool/session_book.hpp"
 
 namespace lair::pool {
 
@@ -55,7 +57,9 @@ struct Wanted {
   core::Breakers::Pass* pass = nullptr;
   const CallContext* within = nullptr;  // the call that a host function serves, if one makes this call
   std::stop_token stop = {};
-  StopBell* bell = nullptr;  // of a blocking call that can be stopped
+  StopBell* bell = nullptr;         // of a blocking call that can be stopped
+  SessionEntry* session = nullptr;  // the call's
+  bool ends_session = false;        // it is what the session's end consists of
 
   Deadline until() const { return std::min(deadline, queue_deadline); }
 };
@@ -67,6 +71,14 @@ struct Wait {
   std::uint32_t index = 0;  // of its parker
   Parker* parker = nullptr;
   core::Token token = 0;
+  core::SessionKey session = 0;
+};
+
+// What a call belongs to, besides its pool.
+struct Bound {
+  std::shared_ptr<HeldWorker> held = {};  // a lease's
+  SessionPtr session = {};
+  bool ends_session = false;
 };
 
 // How many workers a call, or a lease, takes where each turns out dead before anything was sent to it.
@@ -87,6 +99,7 @@ struct Course {
   std::string traceparent;
   std::optional<wire::CallHeader::Credit> stream = {};
   std::shared_ptr<const CallContext> within = {};
+  SessionPtr session = {};
 
   bool blocks = true;      // a thread waits for it
   bool exclusive = false;  // its worker is a lease's

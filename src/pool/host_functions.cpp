@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/assert.hpp"
 #include "base/nearest.hpp"
 
 namespace lair::pool {
@@ -32,6 +33,7 @@ std::string CallContext::encoded() const {
 }
 
 void HostFunctions::expose(std::string name, HostFunction function) {
+  LAIR_ASSERT(!name.starts_with(kStorePrefix), "names that begin with lair.session. are the session store's");
   const std::lock_guard lock(mutex_);
   if (function) {
     functions_[std::move(name)] = std::make_shared<const HostFunction>(std::move(function));
@@ -46,6 +48,10 @@ bool HostFunctions::empty() const {
 }
 
 Result<Json> HostFunctions::call(const std::string& name, Json arguments, const CallContext& context) const {
+  if (name.starts_with(kStorePrefix)) {
+    const Serving serving(context);
+    return store_desk_(std::string_view(name).substr(kStorePrefix.size()), arguments, context);
+  }
   std::shared_ptr<const HostFunction> function;
   {
     const std::lock_guard lock(mutex_);

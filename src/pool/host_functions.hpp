@@ -6,6 +6,7 @@
 // Thread-safety: all members, from any thread.
 #pragma once
 
+#include <functional>
 #include <lair/deadline.hpp>
 #include <lair/expose.hpp>
 #include <map>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "core/types.hpp"
+#include "pool/session_book.hpp"
 
 namespace lair::pool {
 
@@ -30,6 +32,7 @@ struct CallContext {
   std::vector<Link> chain = {};
   Deadline deadline = Deadline::never();
   std::string traceparent = {};
+  SessionPtr session = {};  // of the call that is served: the last one of the chain
 
   // Of this thread, while it runs a host function; else null.
   static const CallContext* current();
@@ -42,12 +45,18 @@ class HostFunctions {
   // An empty one takes the name away.
   void expose(std::string name, HostFunction function);
   bool empty() const;
+  // What is asked of the store, in place of a function: names that begin with `kStorePrefix`. Set once, before any call.
+  static constexpr std::string_view kStorePrefix = "lair.session.";
+  using StoreDesk =
+      std::function<Result<Json>(std::string_view what, const Json& arguments, const CallContext&)>;
+  void serve_store(StoreDesk desk) { store_desk_ = std::move(desk); }
   // Runs it on this thread, which serves the call `context` meanwhile. Never throws.
   Result<Json> call(const std::string& name, Json arguments, const CallContext& context) const;
 
  private:
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<const HostFunction>, std::less<>> functions_;
+  StoreDesk store_desk_;
 };
 
 }  // namespace lair::pool

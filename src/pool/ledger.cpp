@@ -7,9 +7,9 @@
 namespace lair::pool {
 
 const char* to_string(Rejection why) noexcept {
-  static constexpr const char* kNames[] = {"queue_full",   "shutting_down", "no_workers",
-                                           "worker_gone",  "deadline",      "checkout_timeout",
-                                           "breaker_open", "draining",      "shed"};
+  static constexpr const char* kNames[] = {"queue_full", "shutting_down",    "no_workers",   "worker_gone",
+                                           "deadline",   "checkout_timeout", "breaker_open", "draining",
+                                           "shed",       "session_busy",     "session_lost", "session_ended"};
   static_assert(std::size(kNames) == kRejections);
   LAIR_ASSERT(static_cast<std::size_t>(why) < kRejections);
   return kNames[static_cast<std::size_t>(why)];
@@ -24,13 +24,15 @@ Rejection rejection_of(core::RefuseReason why) {
     case core::RefuseReason::kNoWorkers:
       return Rejection::kNoWorkers;
     case core::RefuseReason::kWorkerGone:
-    case core::RefuseReason::kSessionEnded:
-    case core::RefuseReason::kSessionLost:
       return Rejection::kWorkerGone;
     case core::RefuseReason::kDraining:
       return Rejection::kDraining;
     case core::RefuseReason::kShed:
       return Rejection::kShed;
+    case core::RefuseReason::kSessionLost:
+      return Rejection::kSessionLost;
+    case core::RefuseReason::kSessionEnded:
+      return Rejection::kSessionEnded;
     case core::RefuseReason::kExpired:
       break;
   }

@@ -31,8 +31,11 @@ enum class Rejection : std::uint8_t {
   kBreakerOpen,
   kDraining,
   kShed,
+  kSessionBusy,
+  kSessionLost,
+  kSessionEnded,
 };
-inline constexpr std::size_t kRejections = 9;
+inline constexpr std::size_t kRejections = 12;
 const char* to_string(Rejection why) noexcept;
 Rejection rejection_of(core::RefuseReason why);
 

@@ -22,6 +22,7 @@ struct Hold {
   RecordPtr record;
   core::Epoch epoch = 0;        // 0: given back
   std::uint32_t completed = 0;  // calls answered under it (a lease)
+  core::SessionKey session = 0;
 };
 
 class Parker {

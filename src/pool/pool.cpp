@@ -49,7 +49,9 @@ Result<Pool> Pool::create(PoolOptions options) {
   try {
     std::unique_ptr<worker::Launcher> chosen = *std::move(launcher);
     if (options.worker.start == "fork") chosen = std::make_unique<worker::WarmLauncher>(std::move(chosen));
-    return Pool(std::make_shared<Shell>(std::move(options), std::move(chosen)));
+    auto store = store::open_store(options.session_store, pool::store_limits(options));
+    if (!store) return std::move(store).error();
+    return Pool(std::make_shared<Shell>(std::move(options), std::move(chosen), *std::move(store)));
   } catch (const CallError& refused) {
     return refused.error();
   }
@@ -91,6 +93,25 @@ Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* fil
   auto held = std::make_shared<pool::HeldWorker>(*std::move(hold));
   return Lease(std::unique_ptr<Lease::Impl>(
       new Lease::Impl{.shell = shell_, .held = std::move(held), .ticket = ticket}));
+}
+
+Result<Session> Pool::try_session(std::string id, const SessionOptions& options) {
+  if (shell_->inert()) return shell_->inert_error();
+  auto session = shell_->open_session(std::move(id), options);
+  if (!session) return std::move(session).error();
+  return Session(shell_, *std::move(session));
+}
+
+std::optional<Session> Pool::find_session(std::string_view id) const {
+  if (shell_->inert()) return std::nullopt;
+  auto found = shell_->find_session(id);
+  if (found == nullptr) return std::nullopt;
+  return Session(shell_, std::move(found));
+}
+
+std::vector<SessionInfo> Pool::sessions() const {
+  if (shell_->inert()) return {};
+  return shell_->sessions();
 }
 
 void Pool::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
@@ -210,14 +231,14 @@ Result<Json> Lease::invoke(const CallOptions& options, std::string_view command,
 void Lease::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
   LAIR_ASSERT(impl_ != nullptr);
   if (impl_->shell->inert()) return done(impl_->shell->inert_error());
-  impl_->shell->start(options, command, arguments, std::move(done), impl_->held);
+  impl_->shell->start(options, command, arguments, std::move(done), {.held = impl_->held});
 }
 
 std::unique_ptr<StreamSource> Lease::open(const CallOptions& options, std::string_view command,
                                           Json arguments) {
   LAIR_ASSERT(impl_ != nullptr);
   if (impl_->shell->inert()) return std::make_unique<pool::NoStream>(impl_->shell->inert_error());
-  return impl_->shell->open(options, command, arguments, impl_->held);
+  return impl_->shell->open(options, command, arguments, {.held = impl_->held});
 }
 
 WorkerIdentity Lease::worker() const {

@@ -146,7 +146,8 @@ void Reactor::begin_held(AsyncCall& call) {
 
 void Reactor::enter(AsyncCall& call) {
   call.stage = Stage::kQueued;
-  call.wait = {.wanted = &call.course.wanted};
+  call.wait = {};
+  call.wait.wanted = &call.course.wanted;
   if (const auto left = shell_.enter(call.wait, this)) return left_queue(call, *left);
   queued_[call.wait.token] = call.key;
   if (call.course.within != nullptr && call.course.blocks) {
@@ -199,7 +200,8 @@ void Reactor::send(AsyncCall& call) {
                        .call = call.course.call,
                        .traceparent = call.course.traceparent,
                        .chain = call.chain,
-                       .stream = call.course.stream},
+                       .stream = call.course.stream,
+                       .session = Shell::session_of(call.course, *call.hold)},
                       !line->calls.empty());
   if (auto* refused = std::get_if<Attempt>(&made)) return attempted(call, std::move(*refused));
   if (!line->watch()) {

@@ -35,13 +35,13 @@ class Reactor final : public Parker::Listener {
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
-  // `held`: by a lease, for its call.
   void start(const CallOptions& options, std::string_view command, const Json& arguments, Completion done,
-             std::shared_ptr<HeldWorker> held = {});
+             Bound bound = {});
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
-                                     const Json& arguments, std::shared_ptr<HeldWorker> held = {});
+                                     const Json& arguments, Bound bound = {});
   // Blocks; what the call calls back is run on the calling thread.
-  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments);
+  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments,
+                    const Bound& bound = {});
 
   void post(core::Token token, Parker::Notice notice) override;
   // Some worker has been reaped: errors that tell of its end can be completed.
@@ -56,7 +56,8 @@ class Reactor final : public Parker::Listener {
 
   void run();
   void begin(std::unique_ptr<AsyncCall> call);
-  void set_out(AsyncCall& call, const CallOptions& options, std::string_view command, const Json& arguments);
+  void set_out(AsyncCall& call, const CallOptions& options, std::string_view command, const Json& arguments,
+               const Bound& bound);
 
   static std::stop_source bind(AsyncCall& call, const std::stop_token& stop,
                                std::shared_ptr<HeldWorker> held);
@@ -102,6 +103,7 @@ class Reactor final : public Parker::Listener {
   const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
   os::Poller poller_;
   HostThread host_thread_;
+  HostThread store_thread_;  // what runs on the other may wait for a call that uses the store
   std::uint64_t last_key_ = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<AsyncCall>> calls_;  // by key
   std::unordered_map<core::Token, std::uint64_t> queued_;                // keys

@@ -49,6 +49,7 @@ struct Record {
     std::string_view command;  // its caller's, who waits for it
     TimePoint since;
     bool reported = false;  // as slow
+    core::SessionKey session = 0;
   };
   std::vector<Running> running;  // the calls that it has; a lease has none between its calls
 };

@@ -119,6 +119,7 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
     return;
   }
   call.asked.insert(number);
+  const std::string name = asked.name;
   const auto work =
       [mailbox = mailbox_, functions = shell_.host_functions_, key = call.key, attempt = call.attempts,
        context = std::make_shared<const CallContext>(shell_.context_of(call.course, *call.hold)),
@@ -128,7 +129,12 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
                           Reactor& reactor) { reactor.served(key, attempt, number, result); });
       };
   try {
-    call.executor ? call.executor(work) : host_thread_.run(work);
+    // The store may have to be waited for, which is no business of the user's threads.
+    if (name.starts_with(HostFunctions::kStorePrefix)) {
+      store_thread_.run(work);
+    } else {
+      call.executor ? call.executor(work) : host_thread_.run(work);
+    }
   } catch (...) {
     served(call.key, call.attempts, number, detail::host_function_threw_something());
   }

@@ -9,6 +9,7 @@
 #include "base/duration.hpp"
 #include "base/overloaded.hpp"
 #include "pool/reactor.hpp"
+#include "pool/store_desk.hpp"
 #include "pool/supervisor.hpp"
 
 namespace lair::pool {
@@ -36,6 +37,7 @@ core::CoreConfig core_config(const PoolOptions& options) {
           .idle_ttl = options.idle_ttl,
           .queue_target = options.queue_target,
           .queue_interval = options.queue_interval,
+          .session_grace = options.session_grace,
           .seed = std::random_device{}()};
 }
 
@@ -45,11 +47,21 @@ std::uint64_t next_serial() {
   return ++last;
 }
 
+std::shared_ptr<store::SessionStore> store_in_memory(const PoolOptions& options) {
+  return store::open_store("", store_limits(options)).value();
+}
+
 }  // namespace
 
-Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
+store::Limits store_limits(const PoolOptions& options) {
+  return {.value = options.session_value_limit, .session = options.session_limit};
+}
+
+Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher,
+             std::shared_ptr<store::SessionStore> store)
     : options_(std::move(options)),
       serial_(next_serial()),
+      store_(store != nullptr ? std::move(store) : store_in_memory(options_)),
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level, logs_json()),
                 {.pool = options_.name, .json = logs_json(), .on_event = options_.on_event}),
       core_(core_config(options_)),
@@ -59,12 +71,17 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher)
       slow_calls_(options_.slow_call),
       alerts_(options_.size),
       supervisor_(std::make_unique<Supervisor>(*this, std::move(launcher))) {
+  host_functions_->serve_store(
+      [store = store_](std::string_view what, const Json& arguments, const CallContext& context) {
+        return pool::serve_store(*store, what, arguments, context);
+      });
   thread_ = std::thread([this] { supervisor_->run(); });
   (void)step(core::Begin{});
 }
 
 Shell::~Shell() {
   shutdown(std::nullopt);
+  sweep_.stop();
   reactor_.reset();
 }
 
@@ -108,11 +125,19 @@ std::optional<Parker::Notice> Shell::sort(const core::Effects& effects, TimePoin
         Overloaded{
             // The record is taken here, in the very moment of the grant: later its slot may have a new one.
             [&](const core::Grant& grant) {
-              notify(grant.token, {.grant = Hold{.record = record_of(grant.worker), .epoch = grant.epoch}});
+              notify(grant.token, {.grant = Hold{.record = record_of(grant.worker),
+                                                 .epoch = grant.epoch,
+                                                 .session = grant.session}});
+              if (grant.session != 0) sessions_.granted(grant.session, grant.epoch, grant.met, now);
             },
             [&](const core::Wake& wake) { notify(wake.token, {.woken = true}); },
             [&](const core::Refuse& refusal) { notify(refusal.token, {.refusal = refusal}); },
             [&](const core::ReadyChanged&) { outbox.ready_changed = true; },
+            [&](const core::SessionLost& lost) {
+              sessions_.lost(lost.key, core::to_string(lost.reason));
+              inbox_.push_back(lost);
+              outbox.wake_supervisor = true;
+            },
             [&](const auto& other) {
               if constexpr (std::is_same_v<decltype(other), const core::Moved&>) {
                 const bool ended = other.to == core::WorkerState::kDead;
@@ -194,12 +219,18 @@ void Shell::book(const std::optional<EndedCall>& ended, const std::optional<Note
 }
 
 bool Shell::watch_call(const Hold& hold, std::string_view command, TimePoint now) {
-  hold.record->running.push_back({.epoch = hold.epoch, .command = command, .since = now});
+  hold.record->running.push_back(
+      {.epoch = hold.epoch, .command = command, .since = now, .session = hold.session});
   return slow_calls_.began(now);
 }
 
 void Shell::call_ended(const Hold& hold) {
   std::erase_if(hold.record->running, [&](const Record::Running& call) { return call.epoch == hold.epoch; });
+  if (hold.session == 0) return;
+  if (SessionEntry* session = sessions_.find(hold.session)) {
+    shut_out(session, hold.epoch);
+    sessions_.used(*session, SteadyClock::now());
+  }
 }
 
 // --- Books, waiting ----------------------------------------------------------------------------------

@@ -40,9 +40,12 @@
 #include "pool/notifier.hpp"
 #include "pool/parker.hpp"
 #include "pool/record.hpp"
+#include "pool/session_book.hpp"
+#include "pool/session_sweep.hpp"
 #include "pool/shed_report.hpp"
 #include "pool/slow_calls.hpp"
 #include "pool/stacks.hpp"
+#include "store/session_store.hpp"
 #include "worker/launcher.hpp"
 
 namespace lair::pool {
@@ -69,27 +72,32 @@ constexpr std::size_t most_size_of(const PoolOptions& options) {
   return std::max<std::size_t>(64, 4 * options.size);
 }
 
+store::Limits store_limits(const PoolOptions& options);
+
 // The supervisor knows more about what took too long than the caller, who waits a little longer for it.
 inline constexpr Duration kReportMargin = std::chrono::milliseconds(500);
 
 class Shell {
  public:
   // `options` must be valid and resolved (no zero that means "default").
-  Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher);
+  // `store`: of its sessions; null: one in memory.
+  Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher,
+        std::shared_ptr<store::SessionStore> store = {});
   ~Shell();  // shuts down
   Shell(const Shell&) = delete;
   Shell& operator=(const Shell&) = delete;
 
   // --- Callers -------------------------------------------------------------------------------------
-  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments);
+  Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments,
+                    const Bound& bound = {});
   // For a lease. If the worker must not be used again, the hold has been given back: its epoch is 0.
   Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command,
                        const Json& arguments);
   // As Endpoint's.
   void start(const CallOptions& options, std::string_view command, const Json& arguments, Completion done,
-             std::shared_ptr<HeldWorker> held = {});
+             Bound bound = {});
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
-                                     const Json& arguments, std::shared_ptr<HeldWorker> held = {});
+                                     const Json& arguments, Bound bound = {});
 
   // Blocks until either deadline at most. kUnknownCommand: the call was not admitted.
   Result<Hold> take(const Wanted& wanted);
@@ -126,10 +134,23 @@ class Shell {
   bool on_reactor() const;  // on this thread
   HostFunctions& host_functions() { return *host_functions_; }
 
+  // --- Sessions: sessions.cpp ----------------------------------------------------------------------
+  Result<SessionPtr> open_session(std::string id, const SessionOptions& options);
+  Result<void> reopen_session(const SessionPtr& session);
+  Result<void> end_session(const SessionPtr& session, Duration timeout);
+  SessionPtr find_session(std::string_view id) const;  // null: there is none
+  SessionInfo session_info(const SessionEntry& session) const;
+  std::vector<SessionInfo> sessions() const;
+  store::SessionStore& session_store() const { return *store_; }
+  // Nothing, unless the session is over. It counts as used.
+  std::optional<Error> may_use_store(SessionEntry& session);
+  // The sweep's turn: ends what has expired, and tells the store who has been used.
+  void sweep_sessions();
+
   // --- Steps of a call -----------------------------------------------------------------------------
   // What speaks against the call as such; nothing: `course` is set out.
   std::optional<Error> set_out(Course& course, const CallOptions& options, std::string_view command,
-                               const Json& arguments) const;
+                               const Json& arguments, const Bound& bound = {}) const;
   // After the queue. Nothing: a worker is to be asked.
   std::optional<Try> took(Course& course, const Result<Hold>& hold);
   // After the worker. Nothing: another one is to be asked. `gives_back` is false where the hold is kept until the worker
@@ -145,6 +166,8 @@ class Shell {
   std::variant<Duration, Result<Json>> tried(Course& course, Try failed);
   // The next try has succeeded.
   void mended(const Course& course, Ending ending);
+  // How the call's session is named to the worker; nothing: it has none.
+  static std::optional<wire::CallHeader::Session> session_of(const Course& course, const Hold& hold);
   // What host functions that this call's worker calls are within.
   CallContext context_of(const Course& course, const Hold& hold) const;
 
@@ -188,7 +211,8 @@ class Shell {
   bool take_stock(TimePoint now);
   bool watch(AlertKind kind, TimePoint now);  // likewise, when what the alert is about begins
 
-  Result<Json> call_directly(const CallOptions& options, std::string_view command, const Json& arguments);
+  Result<Json> call_directly(const CallOptions& options, std::string_view command, const Json& arguments,
+                             const Bound& bound);
   Try try_once(Course& course);
   Attempt attempt(Course& course, const Hold& hold);
   void tell_retry(const Course& course, Duration wait, const Error& error);
@@ -227,12 +251,24 @@ class Shell {
   void close_books(const EndedCall& ended, TimePoint now);  // under the mutex
   Error refused(const core::Refuse& refusal) const;         // under the mutex
   std::string situation() const;                            // under the mutex
+  // Of sessions, under the mutex.
+  std::optional<Error> refused_new_session(const std::string& id, const SessionOptions& options) const;
+  void put_to_core(const SessionEntry& session, core::SessionKey number, TimePoint now, Outbox& outbox);
+  void take_from_core(core::SessionKey number, TimePoint now, Outbox& outbox);
+  SessionInfo info_of(const SessionEntry& session) const;
+  std::optional<Error> refused_session(const Wanted& wanted, Wait& wait);
+  Error session_refused(const Wanted& wanted, core::RefuseReason why) const;
+  Error session_busy(const Wanted& wanted, Duration waited) const;
+  bool waits_for_own_worker(const Wait& wait) const;
+  Result<void> close_session(const SessionPtr& session, SessionEntry::State why, Duration timeout);
+  // A call may not use the store any longer. Any thread.
+  static void shut_out(SessionEntry* session, core::Epoch epoch);
   // Under the mutex. True: the supervisor sleeps for too long and must be woken, to tell of it.
   bool rejected(Rejection why, TimePoint now);
   Error queue_wait_ended(bool call_deadline, Duration waited) const;  // under the mutex
   // Under the mutex: a worker has a call. True: the supervisor sleeps for too long and must be woken.
   bool watch_call(const Hold& hold, std::string_view command, TimePoint now);
-  static void call_ended(const Hold& hold);  // under the mutex
+  void call_ended(const Hold& hold);  // under the mutex
 
   void describe_end(Error& error, const RecordPtr& record, Deadline deadline);
 
@@ -242,6 +278,7 @@ class Shell {
   const os::ForkSentinel sentinel_;
   // Shared with calls of host functions that outlast the pool.
   const std::shared_ptr<HostFunctions> host_functions_ = std::make_shared<HostFunctions>();
+  const std::shared_ptr<store::SessionStore> store_;
   os::EventFd wake_;
   Notifier notifier_;
 
@@ -259,6 +296,7 @@ class Shell {
   std::shared_ptr<const wire::Announcement> announced_;  // the latest
   std::optional<Error> last_start_error_;
   LeaseWatch leases_;
+  SessionBook sessions_;
   SlowCalls slow_calls_;
   Alerts alerts_;
   ShedReport shed_report_;
@@ -284,7 +322,8 @@ class Shell {
   std::thread thread_;
   std::mutex reactor_mutex_;
   std::atomic<Reactor*> has_reactor_ = nullptr;
-  std::unique_ptr<Reactor> reactor_;  // last, like the thread: they use all of the above
+  std::unique_ptr<Reactor> reactor_;  // last, like the threads: they use all of the above
+  SessionSweep sweep_{[this] { sweep_sessions(); }};
 };
 
 }  // namespace lair::pool

@@ -130,6 +130,7 @@ void Supervisor::carry_out(const core::Effect& effect) {
                  [&](const core::Moved& e) { moved(e); },
                  [&](const core::Reloaded& e) { reloaded(e); },
                  [&](const core::Succeeded& e) { succeeded(e); },
+                 [&](const core::SessionLost& e) { session_lost(e); },
                  [&](const core::Drained&) { drained_ = true; },
                  [&](const core::Rearm&) {
                    const std::lock_guard lock(shell_.mutex_);

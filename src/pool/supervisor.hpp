@@ -107,6 +107,7 @@ class Supervisor {
   void moved(const core::Moved& news);
   void reloaded(const core::Reloaded& news);
   void succeeded(const core::Succeeded& news);
+  void session_lost(const core::SessionLost& news);
 
   // --- What the world says -------------------------------------------------------------------------
   void on_launch(worker::LaunchEvent event);

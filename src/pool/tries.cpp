@@ -91,6 +91,10 @@ std::optional<Try> Shell::took(Course& course, const Result<Hold>& hold) {
   }
   wanted.admitted = true;
   ++course.dispatches;
+  if (course.session != nullptr) {
+    // What the call before it may still have under way in the store, comes first.
+    const std::lock_guard last_use(course.session->fence);
+  }
   const bool stopped = wanted.stop.stop_requested();
   if (!stopped && !course.call.deadline.passed()) return std::nullopt;
   // Nothing starts after its deadline.
@@ -121,6 +125,7 @@ std::optional<Try> Shell::attempted(Course& course, const Hold& hold, Attempt ou
   if (gives_back) {
     give_back(hold, outcome.verdict, ended, told);
   } else {
+    shut_out(course.session.get(), hold.epoch);
     book(ended, told);
   }
   if (again) {

@@ -34,6 +34,8 @@ PoolStats Shell::stats() const {
   stats.inflight =
       stats.admitted - stats.ok - stats.error - stats.timeout - stats.crashed - stats.shed - stats.cancelled;
   notifier_.fill(stats);
+  sessions_.fill(stats.sessions);
+  stats.sessions.stored_bytes = store_->total_bytes();
   stats.breakers = breakers_.stats(now);
   stats.workers.reserve(core_.slots());
   for (std::uint32_t i = 0; i < core_.slots(); ++i) {

@@ -18,6 +18,14 @@ struct LastWorker {
 };
 thread_local LastWorker last_worker;
 
+// How long a call waits for the worker that its session had before: if that were to take longer, another one is as good.
+constexpr Duration kMostPatienceForHome = std::chrono::milliseconds(25);
+
+TimePoint spill_after(const Wanted& wanted, TimePoint now) {
+  if (wanted.session == nullptr || wanted.ends_session) return TimePoint::max();
+  return now + std::min(kMostPatienceForHome, wanted.until().remaining(now) / 10);
+}
+
 }  // namespace
 
 // A token is a parker's number and a serial that tells this waiter from those before it.
@@ -49,6 +57,10 @@ Error Shell::wait_ended(const Wait& wait, TimePoint now, Outbox& outbox) {
         .delivery = Delivery::kNotSent,
         .message = "the call was cancelled while it waited for a worker of pool \"" + options_.name + '"'};
   }
+  if (waits_for_own_worker(wait)) {
+    outbox.wake_supervisor |= rejected(Rejection::kSessionBusy, now);
+    return session_busy(wanted, now - wait.came);
+  }
   const bool late = wanted.deadline <= wanted.queue_deadline;
   outbox.wake_supervisor |= rejected(late ? Rejection::kDeadline : Rejection::kCheckoutTimeout, now);
   return queue_wait_ended(late, now - wait.came);
@@ -75,8 +87,11 @@ Result<Hold> Shell::settle(Wait& wait, const Parker::Notice& notice, TimePoint n
     if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant, wanted.command, now);
     return *notice.grant;
   }
-  if (notice.refusal->why == core::RefuseReason::kExpired) return wait_ended(wait, now, outbox);
-  outbox.wake_supervisor |= rejected(rejection_of(notice.refusal->why), now);
+  const core::RefuseReason why = notice.refusal->why;
+  if (why == core::RefuseReason::kExpired) return wait_ended(wait, now, outbox);
+  outbox.wake_supervisor |= rejected(rejection_of(why), now);
+  if (why == core::RefuseReason::kSessionLost || why == core::RefuseReason::kSessionEnded)
+    return session_refused(wanted, why);
   return refused(*notice.refusal);
 }
 
@@ -97,12 +112,15 @@ std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener)
   if (wanted.pass != nullptr) {
     if (auto refusal = refused_before_wait(wanted)) return *std::move(refusal);
   }
+  if (wanted.session != nullptr) {
+    if (auto refusal = refused_session(wanted, wait)) return *std::move(refusal);
+  }
   wait.index = borrow_parker();
   wait.token = core::Token{++next_token_} << 32 | wait.index;
   wait.parker = &parkers_[wait.index];
   wait.parker->lend(wait.token, listener);
   core::Eligibility who;
-  if (listener == nullptr && last_worker.pool == serial_) who.rather = last_worker.slot;
+  if (listener == nullptr && wait.session == 0 && last_worker.pool == serial_) who.rather = last_worker.slot;
   TimePoint now;
   auto mine = step_of(wait,
                       core::Checkout{.token = wait.token,
@@ -110,7 +128,9 @@ std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener)
                                      .exclusive = wanted.exclusive,
                                      .deadline = wanted.until().when(),
                                      .since = wanted.since,
-                                     .patient = !wanted.exclusive && wanted.deadline.is_never()},
+                                     .patient = !wanted.exclusive && wanted.deadline.is_never(),
+                                     .session = wait.session,
+                                     .spill_after = spill_after(wanted, wait.came)},
                       now, outbox);
   if (mine && mine->woken && !mine->final()) mine = step_of(wait, core::Claim{wait.token}, now, outbox);
   std::optional<Result<Hold>> ended;
@@ -156,7 +176,8 @@ std::optional<Result<Hold>> Shell::give_up(Wait& wait) {
 }
 
 Result<Hold> Shell::take(const Wanted& wanted) {
-  Wait wait{.wanted = &wanted};
+  Wait wait;
+  wait.wanted = &wanted;
   if (auto ended = enter(wait)) return *std::move(ended);
   Parker& parker = *wait.parker;
   const TimePoint until = wanted.until().when();

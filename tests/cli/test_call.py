@@ -156,6 +156,19 @@ def test_the_quickstart_example(programs):
     assert done.stdout.startswith("6 words: {") and "remote: " in done.stdout
 
 
+def test_the_session_example(programs):
+    for run in (1, 2):  # the second one finds what the first has stored
+        done = programs.run(programs.directory / "sessions.db", program="session")
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0] == f"bob was here {2 * run} times; the store says {2 * run}"
+        assert lines[1] == 'ann asks: [["Basel"],["Bern"]]'
+        assert lines[2].startswith("then worker_lost, then session_lost: ") and "reopen()" in lines[2]
+        assert lines[3] == 'ann asks again: [["Basel"],["Bern"]]'
+        assert lines[4] == "what was not kept: no such table: scratch"
+        assert lines[5].startswith("open: bob, 2 calls, ") and len(lines) == 6
+
+
 def test_worker_output_is_utf8_on_stderr(lair, module):
     done = lair("call", "-m", module("import os\ndef f(): os.write(2, b'caf\\xe9 \\x1b[31m\\n')"), "f")
     assert r"caf\xe9 \x1b[31m" in done.stderr or "caf\ufffd" in done.stderr

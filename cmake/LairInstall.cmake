@@ -9,7 +9,7 @@ install(TARGETS lair EXPORT lair-targets
         LIBRARY COMPONENT runtime NAMELINK_COMPONENT development
         ARCHIVE COMPONENT development)
 install(DIRECTORY include/lair TYPE INCLUDE COMPONENT development)
-install(DIRECTORY python/lair_worker DESTINATION ${CMAKE_INSTALL_DATADIR}/lair/python COMPONENT runtime
+install(DIRECTORY python/lair_worker python/lair_dspy DESTINATION ${CMAKE_INSTALL_DATADIR}/lair/python COMPONENT runtime
         FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
 # `lair demo` runs one of them.
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DATADIR}/lair COMPONENT runtime PATTERN "__pycache__" EXCLUDE)

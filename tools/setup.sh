@@ -47,3 +47,11 @@ need_venv() {
   .venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements.txt || return
   cp tools/requirements.txt .venv/requirements.installed
 }
+
+# DSPy, for tests/dspy and the demonstration of it, in the same .venv; again only when its list has changed.
+need_dspy() {
+  need_venv || return
+  cmp -s tools/requirements-dspy.txt .venv/requirements-dspy.installed && return
+  timeout 900 .venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements-dspy.txt || return
+  cp tools/requirements-dspy.txt .venv/requirements-dspy.installed
+}

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 class Identity:
     """Who this worker is; set once, at the start."""
 
-    __slots__ = ("generation", "slot", "worker_id")
+    __slots__ = ("concurrency", "generation", "slot", "worker_id")
 
     def __init__(self) -> None:
         self.worker_id: str | None = None
         self.slot: int | None = None
         self.generation: int | None = None
+        self.concurrency = 1
 
 
 identity = Identity()
@@ -62,6 +63,11 @@ class Context:
     def generation(self) -> int | None:
         """Counts the workers that have held the slot; None outside a Lair pool."""
         return identity.generation
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls at a time the worker may be given: 1 unless pool and commands allow more."""
+        return identity.concurrency
 
     @property
     def session_id(self) -> str | None:

@@ -173,6 +173,7 @@ class Worker:
         identity.generation = offer["generation"]
         features = _protocol2.features_of(offer)
         concurrency = _protocol2.concurrency_of(offer) if _registry.can_overlap() else 1
+        identity.concurrency = concurrency
         protocol: Any
         if concurrency == 1:
             protocol = _protocol2.Protocol2(self, channel, offer["generation"], features)

@@ -17,6 +17,7 @@ VERSION = next(
     if "LAIR_VERSION_STRING" in line
 )
 SDK_FILES = {p.name for p in (ROOT / "python/lair_worker").iterdir() if p.suffix in (".py", ".typed")}
+DSPY_FILES = {p.name for p in (ROOT / "python/lair_dspy").iterdir() if p.suffix in (".py", ".typed")}
 PATIENCE = 300.0
 # What calls from outside must work with: no LAIR_KEEPER, no LAIR_SDK, no PYTHONPATH.
 ENVIRONMENT = {

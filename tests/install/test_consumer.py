@@ -100,6 +100,7 @@ def test_the_programs_of_a_moved_tree(tree, module):
 def test_a_tree_holds_what_it_should_and_no_more(tree):
     found = tree.files
     assert {"bin/lair", "libexec/lair/lair-keeper", "share/lair/python/lair_worker/py.typed"} <= found
+    assert "share/lair/python/lair_dspy/commands.py" in found
     headers = {f"include/lair/{path.name}" for path in (ROOT / "include/lair").iterdir()}
     assert headers == {name for name in found if name.startswith("include/")}
     assert not [name for name in found if "__pycache__" in name or "/tests/" in name]

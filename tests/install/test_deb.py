@@ -6,7 +6,7 @@ import gzip
 import re
 
 import pytest
-from conftest import ROOT, SDK_FILES, VERSION, run
+from conftest import DSPY_FILES, ROOT, SDK_FILES, VERSION, run
 
 
 def field(package, name: str) -> str:
@@ -58,8 +58,9 @@ def test_what_they_depend_on(packages):
 def test_what_they_hold(packages):
     runtime, development = contents(packages["lair"]), contents(packages["liblair-dev"])
     assert runtime["/usr/bin/lair"] == runtime["/usr/libexec/lair/lair-keeper"] == "-rwxr-xr-x root/root"
-    sdk = "/usr/share/lair/python/lair_worker/"
-    assert {path.removeprefix(sdk) for path in runtime if path.startswith(sdk)} == {"", *SDK_FILES}
+    for package, files in (("lair_worker", SDK_FILES), ("lair_dspy", DSPY_FILES)):
+        place = f"/usr/share/lair/python/{package}/"
+        assert {path.removeprefix(place) for path in runtime if path.startswith(place)} == {"", *files}
     assert all("/include" not in path and "/lib/" not in path for path in runtime)
     machine = run("gcc", "-print-multiarch").stdout.strip()
     for path in ("liblair.a", "cmake/lair/lairConfig.cmake", "pkgconfig/lair.pc"):

@@ -1,4 +1,4 @@
-"""The wheel of lair_worker: built without the network, installed into a clean environment, run."""
+"""The wheels of lair_worker and lair_dspy: built without the network, installed, run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, PATIENCE, ROOT, SDK_FILES, VERSION, run
+from conftest import DSPY_FILES, ENVIRONMENT, PATIENCE, ROOT, SDK_FILES, VERSION, run
+
+
+def built(folder: Path, project: str) -> Path:
+    """The wheel of a project in python/."""
+    # A copy, because setuptools builds beside the sources.
+    shutil.copytree(ROOT / "python", folder / "python", ignore=shutil.ignore_patterns("__pycache__"))
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index",
+        "--no-build-isolation", "--no-deps", "--wheel-dir", folder, folder / project)  # fmt: skip
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # A copy, because setuptools builds beside the sources.
-    shutil.copytree(ROOT / "python", folder / "python", ignore=shutil.ignore_patterns("__pycache__"))
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index",
-        "--no-build-isolation", "--no-deps", "--wheel-dir", folder, folder / "python")  # fmt: skip
-    (built,) = folder.glob("*.whl")
-    return built
+    return built(tmp_path_factory.mktemp("wheel"), "python")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,16 @@ def test_it_is_pure_python_of_the_librarys_version(wheel):
     assert {f"lair_worker/{name}" for name in SDK_FILES} == {n for n in names if n.startswith("lair_worker/")}
     assert "Requires-Python: >=3.9" in metadata and "License-Expression: Apache-2.0" in metadata
     assert "Requires-Dist" not in metadata
+
+
+def test_that_of_lair_dspy_is_another_and_asks_for_dspy(tmp_path):
+    wheel = built(tmp_path, "python/lair_dspy")
+    assert wheel.name == f"lair_dspy-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"lair_dspy-{VERSION}.dist-info/METADATA").decode()
+    assert {f"lair_dspy/{name}" for name in DSPY_FILES} == {n for n in names if n.startswith("lair_dspy/")}
+    assert "Requires-Dist: lair-worker" in metadata and "Requires-Dist: dspy<4,>=3.4" in metadata
 
 
 def test_it_says_the_librarys_version(python):

@@ -63,6 +63,20 @@ def test_concurrency_is_the_smaller_of_both(start):
         assert start(SOURCE).greet(concurrency=odd)["lair"]["concurrency"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "offered", "may"), [("async def", 8, 8), ("async def", 1, 1), ("def", 8, 1)]
+)
+def test_a_call_knows_how_many_there_may_be(full, kind, offered, may):
+    source = f"""
+        import lair_worker as lair
+
+        @lair.command
+        {kind} how_many():
+            return lair.context().concurrency
+    """
+    assert full(source, concurrency=offered).call("how_many") == may
+
+
 def test_serve_can_say_that_all_is_thread_safe(start):
     source = "import lair_worker\ndef f(): return 1\nlair_worker.serve(thread_safe=True)"
     worker = start(source, script=True)

@@ -1,0 +1,87 @@
+"""Where programs and LM settings live: as data, in the session's store if the call has a session.
+
+A call without a session, or from a host that keeps no sessions, has a drawer in this process, by the
+session's id. It is as good as the worker: its end is theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lair_worker
+
+from lair_dspy._errors import InvalidArgument
+
+PROGRAM = "dspy/program/"  # + id: the program's data
+USE = "dspy/use/"  # + id: their version, and how often the program has run
+LM = "dspy/lm"  # the session's LM
+
+_MOST_DRAWERS = 1000
+_drawers: dict[str | None, dict[str, Any]] = {}
+
+
+class Scope:
+    """The store of one call's session; or of the worker, where ``session`` is None.
+
+    The calls of a session run one after another, so that reading and then writing is safe.
+    """
+
+    def __init__(self, session_id: str | None, session: Any) -> None:
+        self.session_id = session_id
+        self.durable = session is not None
+        # What tells this session from all others, also from an earlier one of the same id.
+        self.key: Any = ("session", session.number) if session is not None else ("worker", session_id)
+        self._shared = session.shared if session is not None else None
+        self._drawer: dict[str, Any] = {}
+        if session is None:
+            self._drawer = _drawers.setdefault(session_id, {})
+            if len(_drawers) > _MOST_DRAWERS:
+                del _drawers[next(each for each in _drawers if each not in (None, session_id))]
+
+    @property
+    def name(self) -> str:
+        """For results: ``session`` or ``worker``."""
+        return "session" if self.session_id is not None else "worker"
+
+    async def get(self, key: str) -> Any:
+        """The value, or None."""
+        return self._drawer.get(key) if self._shared is None else await self._shared.get(key)
+
+    async def put(self, key: str, value: Any) -> None:
+        """Sets the value."""
+        if self._shared is None:
+            self._drawer[key] = value
+        else:
+            await self._shared.put(key, value)
+
+    async def delete(self, key: str) -> bool:
+        """Whether there was one."""
+        if self._shared is None:
+            return self._drawer.pop(key, None) is not None
+        return bool(await self._shared.delete(key))
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Those that begin with the prefix, sorted."""
+        if self._shared is None:
+            return sorted(key for key in self._drawer if key.startswith(prefix))
+        return list(await self._shared.keys(prefix))
+
+
+def current_session() -> Any:
+    """The running call's session with a store, or None: there may be no session, or a host without stores."""
+    session = getattr(lair_worker.context(), "session", None)
+    return session if getattr(session, "number", None) else None
+
+
+def scope(session_id: str | None = None) -> Scope:
+    """The running call's scope. ``session_id`` is the original's way to say it, for calls that have none."""
+    own = lair_worker.context().session_id
+    if session_id is not None and own is not None and session_id != own:
+        raise InvalidArgument(f"the call belongs to the session {own!r}, and session_id says {session_id!r}")
+    return Scope(own if own is not None else session_id, current_session())
+
+
+def forget(session_id: str | None) -> int:
+    """Empties a drawer; how many programs were in it."""
+    drawer = _drawers.pop(session_id, {})
+    return sum(key.startswith(PROGRAM) for key in drawer)

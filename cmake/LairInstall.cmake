@@ -10,7 +10,7 @@ install(TARGETS lair EXPORT lair-targets
         ARCHIVE COMPONENT development)
 install(DIRECTORY include/lair TYPE INCLUDE COMPONENT development)
 install(DIRECTORY python/lair_worker python/lair_dspy DESTINATION ${CMAKE_INSTALL_DATADIR}/lair/python COMPONENT runtime
-        FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE)
+        FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "__pycache__" EXCLUDE PATTERN ".ruff_cache" EXCLUDE)
 # `lair demo` runs one of them.
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DATADIR}/lair COMPONENT runtime PATTERN "__pycache__" EXCLUDE)
 if(TARGET lair-keeper)

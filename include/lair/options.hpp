@@ -108,7 +108,7 @@ struct PoolOptions {
   // false: all workers start at once, in parallel. true: one per waiting caller, on demand.
   bool lazy = false;
   // Calls that one worker may have in flight: `async def` commands, and all of those of a module that says that it is
-  // thread-safe. At most 1024. A worker whose module has neither has one at a time.
+  // thread-safe. At most 65536. A worker whose module has neither has one at a time.
   std::size_t concurrency = 1;
   // Workers that may be loading their interpreter and imports at once. 0: usable CPUs + 2. Those already
   // in `on_start` don't count: they wait for something else (docs/adr/0007-start-bound.md).

@@ -19,8 +19,8 @@ from _signal import (  # type: ignore[import-not-found]
 from _thread import get_ident, start_new_thread
 from time import sleep
 
+from lair_worker import _codec
 from lair_worker._context import Context, current
-from lair_worker._encode import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,10 +183,11 @@ def ring_again(seconds: float) -> None:
 
 def is_cancel(payload: Any, number: int, generation: int) -> bool:
     """Whether a frame, which is only looked at, is the CANCEL of this call."""
-    if b"9" not in bytes(payload[:8]):  # '[9,' with any white space; the others need not be decoded
+    head = bytes(payload[:8])
+    if b"9" not in head and b"\t" not in head:  # '[9,' with any white space, or 9 as MessagePack
         return False
     try:
-        message = decode(payload)
+        message = _codec.decode(payload)
     except (ValueError, RecursionError):
         return False  # the loop will find it, and break with the host
     return type(message) is list and message[:3] == [CANCEL, number, generation]

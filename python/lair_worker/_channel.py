@@ -80,6 +80,13 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise HostGone from None
 
+    def send_rest(self, rest: bytes) -> None:
+        """Sends what is left of a frame. HostGone if nobody reads any more."""
+        try:
+            self._write_rest(memoryview(rest))
+        except (BrokenPipeError, ConnectionResetError):
+            raise HostGone from None
+
     def ready(self) -> bool:
         """Whether ``receive`` would give something at once, or wait for no more than the rest of a frame."""
         return self._end > self._start or self._readable()

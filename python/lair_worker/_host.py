@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lair_worker import _codec
 from lair_worker._context import Context, current
-from lair_worker._encode import encode, explain
+from lair_worker._encode import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def request(call: Context, generation: int, number: int, name: str, args: Any, l
     if remaining is not None:
         meta["ms"] = int(remaining * 1000)
     try:
-        frame = encode([CALLBACK, call.number, generation, number, name, args, meta])
+        frame = _codec.encode([CALLBACK, call.number, generation, number, name, args, meta])
     except Exception as error:
         place = str(explain(args, error)).replace("result", "args", 1)
         raise ValueError(f"{label(name)}: {place}") from None

@@ -6,11 +6,10 @@ frames come and go between a CALL and its last frame. Made when the first call n
 
 from __future__ import annotations
 
-from lair_worker import _host
+from lair_worker import _codec, _host
 from lair_worker._cancel import Cancelled
 from lair_worker._channel import HostBroken
 from lair_worker._context import current
-from lair_worker._encode import decode
 from lair_worker._streams import Tended, Unstreamable, pump
 
 TYPE_CHECKING = False
@@ -193,10 +192,11 @@ class MidCall:
     def take(self, payload: Any) -> type[BaseException] | None:
         """One frame in mid-call; what is to be raised now, if anything is."""
         try:
-            message = decode(payload)
+            message = _codec.decode(payload)
             kind, number, generation = message[:3]
         except (ValueError, RecursionError, TypeError) as error:
-            self.abandon(HostBroken(f"a frame that is not JSON, or not [kind, id, generation, ...]: {error}"))
+            what = f"{_codec.label(payload)}, or not [kind, id, generation, ...]"
+            self.abandon(HostBroken(f"a frame that is not {what}: {error}"))
         if generation != self.generation:
             return None
         if kind == CREDIT:

@@ -12,13 +12,12 @@ from _signal import SIG_DFL  # type: ignore[import-not-found]
 from struct import Struct
 from time import monotonic
 
-from lair_worker import _host
+from lair_worker import _codec, _host
 from lair_worker._calls import Calls
 from lair_worker._cancel import CANCEL, hang_bell, is_cancel, take_bell_down
 from lair_worker._channel import HostBroken, HostGone
 from lair_worker._context import Context
 from lair_worker._coroutines import is_users
-from lair_worker._encode import decode
 from lair_worker._midcall import is_credit
 from lair_worker._protocol2 import CALL, CALLBACK_RESULT, CREDIT, FEATURE_OF, SHUTDOWN
 from lair_worker._replies import Replies
@@ -140,7 +139,7 @@ class Multiplex(Replies):
 
     def _take(self, payload: bytearray, received: float) -> None:
         try:
-            message = decode(payload)
+            message = _codec.decode(payload)
             kind, number, generation = header = message[:3]
         except (ValueError, RecursionError, TypeError) as error:
             raise HostBroken(f"a frame that is not [kind, id, generation, ...]: {error}") from None

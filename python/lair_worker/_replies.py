@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lair_worker._encode import encode, explain
+from lair_worker import _codec
+from lair_worker._encode import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Replies:
 
     def ready_frame(self, more: dict[str, Any]) -> bytes:
         """The worker can be called."""
-        return encode([READY, 0, self._generation, *([more] if more else [])])
+        return _codec.encode([READY, 0, self._generation, *([more] if more else [])])
 
     def start_failed_frame(self, failure: Failure, more: dict[str, Any]) -> bytes:
         """It never will be."""
@@ -36,7 +37,7 @@ class Replies:
     def result(self, call: Context, value: Any) -> bytes:
         """A call has given a plain value."""
         try:
-            reply = encode([RESULT, call.number, self._generation, value])
+            reply = _codec.encode([RESULT, call.number, self._generation, value])
         except Exception as error:
             return self.unencodable(call, value, error)
         return reply if len(reply) <= self._max_frame else self.too_long(call.number, len(reply))
@@ -68,12 +69,12 @@ class Replies:
 
     def cancelled_frame(self, number: int) -> bytes:
         """It has been cancelled."""
-        return encode([CANCELLED, number, self._generation])
+        return _codec.encode([CANCELLED, number, self._generation])
 
     def _error(self, number: int, failure: Failure, more: dict[str, Any]) -> bytes:
-        reply = encode([ERROR, number, self._generation, {**_body(failure), **more}])
+        reply = _codec.encode([ERROR, number, self._generation, {**_body(failure), **more}])
         if len(reply) > self._max_frame:
-            reply = encode([ERROR, number, self._generation, {**_body(failure.shortened()), **more}])
+            reply = _codec.encode([ERROR, number, self._generation, {**_body(failure.shortened()), **more}])
         return reply
 
 

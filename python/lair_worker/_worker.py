@@ -14,7 +14,7 @@ from _signal import SIG_IGN  # type: ignore[import-not-found]
 from time import monotonic, time
 
 import lair_worker
-from lair_worker import _protocol1, _protocol2, _registry, _signals
+from lair_worker import _codec, _protocol1, _protocol2, _registry, _signals
 from lair_worker._announce import announce
 from lair_worker._channel import Channel, HostBroken, HostGone, open_channel, say
 from lair_worker._context import identity
@@ -184,7 +184,7 @@ class Worker:
         result = self._pong()
         result["lair"] = {
             "version": _protocol2.VERSION,
-            "codec": _protocol2.CODEC,
+            "codec": _codec.choose(offer.get("codecs")),
             "max_frame": channel.max_frame,
             "concurrency": concurrency,
             "sdk": lair_worker.__version__,

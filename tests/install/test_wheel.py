@@ -14,12 +14,12 @@ import pytest
 from conftest import DSPY_FILES, ENVIRONMENT, PATIENCE, ROOT, SDK_FILES, VERSION, run
 
 
-def built(folder: Path, project: str) -> Path:
+def built(folder: Path, project: str, **env: str) -> Path:
     """The wheel of a project in python/."""
     # A copy, because setuptools builds beside the sources.
-    shutil.copytree(ROOT / "python", folder / "python", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "python", folder / "python", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index",
-        "--no-build-isolation", "--no-deps", "--wheel-dir", folder, folder / project)  # fmt: skip
+        "--no-build-isolation", "--no-deps", "--wheel-dir", folder, folder / project, env=env)  # fmt: skip
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -48,6 +48,15 @@ def test_it_is_pure_python_of_the_librarys_version(wheel):
     assert {f"lair_worker/{name}" for name in SDK_FILES} == {n for n in names if n.startswith("lair_worker/")}
     assert "Requires-Python: >=3.9" in metadata and "License-Expression: Apache-2.0" in metadata
     assert "Requires-Dist" not in metadata
+
+
+def test_it_has_the_accelerator_if_asked(tmp_path):
+    wheel = built(tmp_path, "python", LAIR_NATIVE="on")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    program = "from lair_worker import _codec; print(_codec.native.unpack(_codec.native.pack([1, 'a'])))"
+    done = run(sys.executable, "-c", program, cwd=tmp_path / "unpacked")
+    assert done.stdout == "[1, 'a']\n"
 
 
 def test_that_of_lair_dspy_is_another_and_asks_for_dspy(tmp_path):

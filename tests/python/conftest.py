@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from host import FEATURES, INTERPRETER, PYTHON_DIR, TRANSPORTS, Worker
+from host import FEATURES, INTERPRETER, PYTHON_DIR, TRANSPORTS, Worker, has_native
 
 sys.path.insert(0, str(PYTHON_DIR))
 
@@ -21,8 +21,16 @@ def bytecode_beside_the_tree(tmp_path_factory):
     del os.environ["PYTHONPYCACHEPREFIX"]
 
 
+@pytest.fixture(params=["T0", "T2"])
+def tier(request):
+    """T0: JSON, in Python alone. T2: MessagePack and the accelerator, where it has been built."""
+    if request.param == "T2" and not has_native(INTERPRETER):
+        pytest.skip("no accelerator for this interpreter: python/native/build.sh python/lair_worker PYTHON")
+    return request.param
+
+
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, tier):
     """``start(source)`` runs ``python -m lair_worker mod`` on a module of that source.
 
     ``script=True`` runs the source itself as a script; ``argv`` replaces all after the interpreter.
@@ -35,6 +43,8 @@ def start(tmp_path):
         (tmp_path / "mod.py").write_text(textwrap.dedent(source), encoding="utf-8")
         if argv is None:
             argv = ["mod.py"] if script else ["-m", "lair_worker", "mod"]
+        if tier == "T0":
+            options["env"] = {"LAIR_NATIVE": "off", **(options.get("env") or {})}
         worker = Worker([python, *argv], cwd=tmp_path, **options)
         workers.append(worker)
         return worker

@@ -13,7 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
+
+import reference
 
 PYTHON_DIR = Path(__file__).resolve().parents[2] / "python"
 # The workers' interpreter; the tests themselves need pytest and may run under another one.
@@ -24,6 +27,14 @@ TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
 CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
 CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
 FEATURES = ["cancel", "stream", "callback"]
+
+
+@lru_cache(maxsize=32)
+def has_native(interpreter: str) -> bool:
+    """Whether the accelerator has been built for an interpreter."""
+    program = "import lair_worker._native"
+    done = subprocess.run([interpreter, "-c", program], env=worker_environment(), capture_output=True)
+    return done.returncode == 0
 
 
 class Closed(Exception):
@@ -104,6 +115,8 @@ class Worker:
         self._buffer = b""
         self._ids = 0
         self.generation = 7
+        self.offered = ["msgpack", "json"]
+        self.codec = "json"  # that of the handshake; then the worker's choice
         self.cancel_signal = None
         self.stderr_log = Log()
         self.stdout_log = self.stderr_log if merged_log or transport != "channel" else Log()
@@ -156,8 +169,12 @@ class Worker:
     def send_bytes(self, payload: bytes) -> None:
         self.write(struct.pack(">I", len(payload)) + payload)
 
+    def encode(self, message) -> bytes:
+        """A message in the codec that the worker has chosen."""
+        return reference.pack(message) if self.codec == "msgpack" else json.dumps(message).encode()
+
     def send(self, message) -> None:
-        self.send_bytes(json.dumps(message).encode())
+        self.send_bytes(self.encode(message))
 
     def _read_exactly(self, count: int, patience: float) -> bytes:
         deadline = time.monotonic() + patience
@@ -179,7 +196,14 @@ class Worker:
         return self._read_exactly(length, patience)
 
     def receive(self, patience: float = PATIENCE):
-        return json.loads(self.receive_bytes(patience).decode("utf-8"), parse_constant=_refuse)
+        return self.decode(self.receive_bytes(patience))
+
+    def decode(self, payload: bytes):
+        """A message, in whichever codec it came."""
+        if payload[:1] >= b"\x80":
+            assert self.codec == "msgpack", payload[:100]
+            return reference.unpack(payload)
+        return json.loads(payload.decode("utf-8"), parse_constant=_refuse)
 
     def assert_silent(self) -> None:
         """Nothing more has come. For use where the worker has already done something later."""
@@ -194,7 +218,10 @@ class Worker:
         if offer is not None:
             args["lair"] = offer
         self.send({"id": 0, "command": "ping", "args": args, "timestamp": "2025-01-01T00:00:00Z"})
-        return self.receive()
+        reply = self.receive()
+        result = reply.get("result")
+        self.codec = result.get("lair", {}).get("codec", "json") if isinstance(result, dict) else "json"
+        return reply
 
     def request(self, command: str, args=None, **more):
         """One protocol 1 exchange."""
@@ -213,7 +240,7 @@ class Worker:
         offer = {
             "version": 2,
             "generation": self.generation,
-            "codecs": ["json"],
+            "codecs": self.offered,
             "features": [],
             "max_frame": 64 << 20,
         }
@@ -259,7 +286,7 @@ class Worker:
 
     def frame(self, *message) -> bytes:
         """A frame with this worker's generation: ``frame(CANCEL, id)``."""
-        payload = json.dumps([*message[:2], self.generation, *message[2:]]).encode()
+        payload = self.encode([*message[:2], self.generation, *message[2:]])
         return struct.pack(">I", len(payload)) + payload
 
     def ring(self) -> None:

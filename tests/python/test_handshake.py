@@ -21,7 +21,7 @@ NOTED = """
 """
 
 
-def test_an_offer_leads_to_protocol_2(start, transport):
+def test_an_offer_leads_to_protocol_2(start, transport, tier):
     worker = start(PLAIN, transport=transport)
     reply = worker.handshake(worker.offer())
     assert reply["id"] == 0 and reply["success"] is True
@@ -29,7 +29,8 @@ def test_an_offer_leads_to_protocol_2(start, transport):
     assert result["status"] == "ok" and result["worker_id"] == "text-0-1" and result["pid"] == worker.pid
     assert result["python"].startswith("3.") and result["uptime"] >= 0
     lair = result["lair"]
-    assert lair["version"] == 2 and lair["codec"] == "json" and lair["concurrency"] == 1
+    assert lair["version"] == 2 and lair["concurrency"] == 1
+    assert lair["codec"] == ("json" if tier == "T0" else "msgpack")
     assert lair["max_frame"] == 64 << 20 and lair["sdk"] == "0.1.0"
     assert os.path.isabs(lair["executable"])
     assert [command["name"] for command in lair["commands"]] == ["echo"]

@@ -131,7 +131,7 @@ def test_sigterm_interrupts_a_command(start, transport, command, line, protocol)
     assert worker.wait() == 0
     assert worker.stdout_log.all() == f"started\n{line}\n" + STOPPED
     if command == "swallow":
-        assert "Terminated" in worker.receive_bytes().decode()
+        assert b"Terminated" in worker.receive_bytes()
     with pytest.raises(Closed):
         worker.receive()
 

@@ -121,9 +121,10 @@ def test_results_of_any_size_up_to_the_limit(start, size):
 def test_a_result_beyond_the_limit_names_both_sizes(start):
     worker = start(RESULTS)
     worker.greet(max_frame=4 << 20)
-    error = worker.fail("text", (4 << 20) - 9)
+    least = len(worker.encode([2, 1, worker.generation, "x" * 70_000])) - 70_000 + (4 << 20)
+    error = worker.fail("text", 4 << 20)
     assert error["kind"] == "unencodable"
-    assert f"{(4 << 20) + 1} bytes" in error["message"] and f"{4 << 20} bytes" in error["message"]
+    assert f"{least} bytes" in error["message"] and f"{4 << 20} bytes" in error["message"]
     assert worker.call("text", 1) == "x"
 
 

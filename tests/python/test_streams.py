@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def open_stream(worker, command, *args, credit=PLENTY, **meta):
 def next_frame(worker, number):
     """(kind, what is in it, its length)."""
     payload = worker.receive_bytes()
-    message = json.loads(payload)
+    message = worker.decode(payload)
     assert message[1:3] == [number, worker.generation], message
     return message[0], (message[3] if len(message) > 3 else None), len(payload)
 

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Builds the accelerator for an interpreter: build.sh FOLDER [PYTHON] [CFLAGS...]. Its headers must be installed (python3-dev).
+set -eu
+here=$(dirname "$(readlink -f "$0")")
+folder=$1 python=${2:-python3}
+shift; [ $# = 0 ] || shift
+set -- "$@" $("$python" -c 'import sysconfig as s; print("-I" + s.get_path("include"))')
+suffix=$("$python" -c 'import sysconfig as s; print(s.get_config_var("EXT_SUFFIX"))')
+mkdir -p "$folder"
+exec ${CC:-cc} -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra "$@" \
+  "$here/native.c" "$here/msgpack.c" -o "$folder/_native$suffix"

@@ -1,0 +1,438 @@
+// The module lair_worker._native: pack, unpack, and serve, the loop of Protocol2.run for calls that do nothing but take
+// arguments and give a value. What is not such a call, and every error, is left to the Python code, which this calls in
+// the middle: so there is one place that says what happens then.
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "native.h"
+
+// What is up to this size is sent without letting go of the GIL: an idle pipe or socket takes it at once.
+#define SMALL 4096
+// A buffer that a large reply has blown up is given back.
+#define KEEP (256 << 10)
+
+enum { RESULT = 2, CALL = 1 };
+
+// Attributes, by these names. Interned once in each interpreter.
+#define NAMES(X) \
+  X(_answer) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
+  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
+  X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(meta) X(number) X(receive) X(requested) X(rung) \
+  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
+
+typedef struct {
+#define DECLARE(name) PyObject *name;
+  NAMES(DECLARE)
+} Names;
+
+typedef struct {
+  Names *names;
+  PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
+  Py_buffer buffer;  // the channel's: what fits into it is read into it
+  Buffer out;
+  long long generation;
+  size_t max_frame;
+  int source, sink;
+} Loop;
+
+static int is_true(PyObject *object, PyObject *name) {
+  PyObject *value = PyObject_GetAttr(object, name);
+  if (!value) return -1;
+  const int truth = PyObject_IsTrue(value);
+  Py_DECREF(value);
+  return truth;
+}
+
+static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
+  PyObject *value = PyLong_FromSsize_t(size);
+  if (!value) return -1;
+  const int failed = PyObject_SetAttr(object, name, value);
+  Py_DECREF(value);
+  return failed;
+}
+
+static PyObject *take_exception(void) {
+#if PY_VERSION_HEX >= 0x030c0000
+  return PyErr_GetRaisedException();
+#else
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (trace) PyException_SetTraceback(value, trace);
+  Py_XDECREF(type);
+  Py_XDECREF(trace);
+  return value;
+#endif
+}
+
+// --- one call ----------------------------------------------------------------------------------------
+
+// The function, if this is a call that can be served here: borrowed. NULL without an exception if not.
+static PyObject *plain_call(const Loop *loop, PyObject *message) {
+  if (!PyList_CheckExact(message) || PyList_GET_SIZE(message) != 6) return NULL;
+  PyObject *kind = PyList_GET_ITEM(message, 0), *generation = PyList_GET_ITEM(message, 2);
+  PyObject *name = PyList_GET_ITEM(message, 3), *args = PyList_GET_ITEM(message, 4), *meta = PyList_GET_ITEM(message, 5);
+  int overflow;
+  if (!PyLong_CheckExact(kind) || PyLong_AsLongLongAndOverflow(kind, &overflow) != CALL || overflow) return NULL;
+  if (!PyLong_CheckExact(PyList_GET_ITEM(message, 1)) || !PyLong_CheckExact(generation)) return NULL;
+  if (PyLong_AsLongLongAndOverflow(generation, &overflow) != loop->generation || overflow) return NULL;
+  if (!PyUnicode_CheckExact(name) || !PyDict_CheckExact(meta)) return NULL;
+  if (!PyDict_CheckExact(args) && !PyList_CheckExact(args)) return NULL;
+  const Names *names = loop->names;
+  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream)) return NULL;
+  return PyDict_GetItemWithError(loop->table, name);
+}
+
+// Context(...), as its __init__ would make it.
+static PyObject *new_context(const Loop *loop, PyObject *message, double received) {
+  const Names *names = loop->names;
+  PyTypeObject *type = (PyTypeObject *)loop->context_type;
+  PyObject *call = type->tp_alloc(type, 0);
+  PyObject *time = PyFloat_FromDouble(received);
+  if (!call || !time || PyObject_SetAttr(call, names->command, PyList_GET_ITEM(message, 3)) < 0 ||
+      PyObject_SetAttr(call, names->meta, PyList_GET_ITEM(message, 5)) < 0 ||
+      PyObject_SetAttr(call, names->_received, time) < 0 ||
+      PyObject_SetAttr(call, names->number, PyList_GET_ITEM(message, 1)) < 0) {
+    Py_CLEAR(call);
+  }
+  Py_XDECREF(time);
+  return call;
+}
+
+static int set_current(const Loop *loop, PyObject *call) {
+  PyObject *token = PyContextVar_Set(loop->context_var, call);
+  Py_XDECREF(token);
+  return token ? 0 : -1;
+}
+
+static int count_call(const Loop *loop) {
+  PyObject *count = PyObject_GetAttr(loop->worker, loop->names->command_count);
+  const long long number = count ? PyLong_AsLongLong(count) : -1;
+  Py_XDECREF(count);
+  if (number == -1 && PyErr_Occurred()) return -1;
+  return set_size(loop->worker, loop->names->command_count, (Py_ssize_t)number + 1);
+}
+
+// As `function(*args)` or `function(**args)`, with the call armed: it may be interrupted.
+static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function, PyObject *args) {
+  const Names *names = loop->names;
+  PyObject *positional = PyList_CheckExact(args) ? PyList_AsTuple(args) : PyTuple_New(0);
+  if (!positional || PyObject_SetAttr(loop->door, names->armed, call) < 0) {
+    Py_XDECREF(positional);
+    return NULL;
+  }
+  PyObject *value = NULL;
+  const int rung = is_true(loop->door, names->rung);
+  PyObject *done = rung > 0 ? PyObject_CallMethodNoArgs(loop->door, names->answer) : NULL;
+  if (rung == 0 || done) value = PyObject_Call(function, positional, PyDict_CheckExact(args) ? args : NULL);
+  Py_XDECREF(done);
+  Py_DECREF(positional);
+  return value;
+}
+
+// The frame of a result; NULL with an exception if its value can't be sent.
+static int put_result(Loop *loop, PyObject *number, PyObject *value) {
+  Buffer *out = &loop->out;
+  const unsigned char kind = RESULT;
+  out->size = 0;
+  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, 4) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
+  PyObject *generation = PyLong_FromLongLong(loop->generation);
+  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0 ||
+                     put_value(out, value, 1) < 0;
+  Py_XDECREF(generation);
+  return failed ? -1 : 0;
+}
+
+static int finish_sending(const Loop *loop, PyObject *rest) {
+  PyObject *done = rest ? PyObject_CallMethodOneArg(loop->channel, loop->names->send_rest, rest) : NULL;
+  Py_XDECREF(rest);
+  Py_XDECREF(done);
+  return done ? 0 : -1;
+}
+
+static int send_result(Loop *loop) {
+  Buffer *out = &loop->out;
+  const size_t length = out->size - 4;
+  for (int i = 0; i < 4; ++i) out->data[i] = (unsigned char)(length >> (24 - 8 * i));
+  ssize_t written;
+  if (out->size <= SMALL) {
+    written = write(loop->sink, out->data, out->size);
+  } else {
+    Py_BEGIN_ALLOW_THREADS
+    written = write(loop->sink, out->data, out->size);
+    Py_END_ALLOW_THREADS
+  }
+  if (written < 0) written = 0;  // the channel will meet the same error, and knows what it means
+  int failed = 0;
+  if ((size_t)written != out->size) {
+    failed = finish_sending(loop, PyBytes_FromStringAndSize((char *)out->data + written,
+                                                            (Py_ssize_t)out->size - written));
+  }
+  if (out->capacity > KEEP) release(out);
+  return failed;
+}
+
+// What follows the command's end. The payload of an answer that was made by Python code, None once one has been sent.
+static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
+  const Names *names = loop->names;
+  PyObject *hit = PyObject_GetAttr(loop->door, names->hit);
+  if (!hit) return NULL;
+  Py_DECREF(hit);
+  if (hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, names->cancelled, number);
+  if (put_result(loop, number, value) < 0) {
+    PyObject *error = take_exception();
+    PyObject *reply =
+        PyObject_CallMethodObjArgs(loop->protocol, names->_odd_result, call, value, error, NULL);
+    Py_DECREF(error);
+    return reply;
+  }
+  const size_t length = loop->out.size - 4;
+  if (length > loop->max_frame) {
+    release(&loop->out);
+    PyObject *size = PyLong_FromSize_t(length);
+    PyObject *reply = size ? PyObject_CallMethodObjArgs(loop->protocol, names->too_long, number, size, NULL) : NULL;
+    Py_XDECREF(size);
+    return reply;
+  }
+  if (send_result(loop) < 0) return NULL;
+  Py_RETURN_NONE;
+}
+
+static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+  const Names *names = loop->names;
+  PyObject *number = PyList_GET_ITEM(message, 1), *args = PyList_GET_ITEM(message, 4);
+  PyObject *call = new_context(loop, message, received);
+  if (!call || count_call(loop) < 0 || set_current(loop, call) < 0) {
+    Py_XDECREF(call);
+    return NULL;
+  }
+  PyObject *reply = NULL;
+  PyObject *value = run_armed(loop, call, function, args);
+  PyObject *error = value ? NULL : take_exception();
+  int disarmed = PyObject_SetAttr(loop->door, names->armed, Py_None);
+  if (error && !disarmed) {
+    // Its error's answer, or None if that is for `conclude` to say: the call is cancelled.
+    reply = PyObject_CallMethodObjArgs(loop->protocol, names->_raised, call, function, args, error, NULL);
+    disarmed = reply ? 0 : -1;
+  }
+  Py_XDECREF(error);
+  PyObject *failure = disarmed < 0 ? take_exception() : NULL;
+  if (set_current(loop, Py_None) < 0 && !failure) failure = take_exception();
+  if (failure) {
+    Py_CLEAR(reply);
+    PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+    Py_DECREF(failure);
+  } else if (!reply || reply == Py_None) {
+    Py_XDECREF(reply);
+    reply = conclude(loop, call, number, value ? value : Py_None);
+  }
+  Py_XDECREF(value);
+  Py_DECREF(call);
+  return reply;
+}
+
+// --- the loop ----------------------------------------------------------------------------------------
+
+// The answer to a message; None if there is none, or it has been sent.
+static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
+  PyObject *function = plain_call(loop, message);
+  if (function) {
+    Py_INCREF(function);
+    PyObject *reply = serve_call(loop, message, function, received);
+    Py_DECREF(function);
+    return reply;
+  }
+  if (PyErr_Occurred()) return NULL;
+  PyObject *time = PyFloat_FromDouble(received);
+  PyObject *reply =
+      time ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->_take, message, time, NULL) : NULL;
+  Py_XDECREF(time);
+  return reply;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+// A frame that the channel has put together, or will: it has the first `held` bytes in its buffer.
+static PyObject *serve_odd_frame(Loop *loop, Py_ssize_t held, int *over) {
+  const Names *names = loop->names;
+  if (held > 0 && set_size(loop->channel, names->_end, held) < 0) return NULL;
+  PyObject *payload = PyObject_CallMethodNoArgs(loop->channel, names->receive);
+  if (!payload || payload == Py_None) {
+    *over = 1;
+    return payload;
+  }
+  const double received = now();
+  PyObject *message = NULL, *reply = NULL;
+  Py_buffer view;
+  if (PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE) == 0) {
+    const int packed = view.len > 0 && *(unsigned char *)view.buf >= 0x80;
+    if (packed) message = get_message(view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+  }
+  if (message) {
+    Py_CLEAR(payload);  // a large one is not kept while its call runs
+    reply = serve_message(loop, message, received);
+  } else {
+    PyErr_Clear();
+    reply = PyObject_CallMethodOneArg(loop->protocol, names->_answer, payload);
+  }
+  Py_XDECREF(message);
+  Py_XDECREF(payload);
+  return reply;
+}
+
+// Waits for a frame and serves it. NULL with an exception; sets `over` at the end of what the host sends.
+static PyObject *serve_frame(Loop *loop, int *over) {
+  PyObject *held = PyObject_GetAttr(loop->channel, loop->names->_end);
+  if (!held) return NULL;
+  const long left = PyLong_AsLong(held);
+  Py_DECREF(held);
+  if (left == -1 && PyErr_Occurred()) return NULL;
+  if (left) return serve_odd_frame(loop, 0, over);
+  const unsigned char *data = loop->buffer.buf;
+  ssize_t count;
+  do {
+    if (PyErr_CheckSignals() < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    count = read(loop->source, loop->buffer.buf, (size_t)loop->buffer.len);
+    Py_END_ALLOW_THREADS
+  } while (count < 0 && errno == EINTR);
+  const double received = now();
+  if (count > 4 && data[4] >= 0x80) {
+    const size_t length = (size_t)data[0] << 24 | (size_t)data[1] << 16 | (size_t)data[2] << 8 | data[3];
+    if (length == (size_t)count - 4 && length <= loop->max_frame) {
+      PyObject *message = get_message(data + 4, length);
+      if (message) {
+        PyObject *reply = serve_message(loop, message, received);
+        Py_DECREF(message);
+        return reply;
+      }
+      PyErr_Clear();
+    }
+  }
+  return serve_odd_frame(loop, count, over);
+}
+
+static int run(Loop *loop) {
+  for (;;) {
+    const int requested = is_true(loop->ending, loop->names->requested);
+    if (requested) return requested < 0 ? -1 : 0;
+    int over = 0;
+    PyObject *reply = serve_frame(loop, &over);
+    if (!reply) return -1;
+    if (!over && reply != Py_None) {
+      PyObject *sent = PyObject_CallMethodOneArg(loop->channel, loop->names->send, reply);
+      if (!sent) over = -1;
+      Py_XDECREF(sent);
+    }
+    Py_DECREF(reply);
+    if (over) return over < 0 ? -1 : 0;
+  }
+}
+
+static long long number_of(PyObject *object, PyObject *name) {
+  PyObject *value = PyObject_GetAttr(object, name);
+  const long long number = value ? PyLong_AsLongLong(value) : -1;
+  Py_XDECREF(value);
+  return number;
+}
+
+static PyObject *serve(PyObject *module, PyObject *protocol) {
+  Names *names = PyModule_GetState(module);
+  Loop loop = {.names = names, .protocol = protocol};
+  PyObject *buffer = NULL, *result = NULL;
+  if ((loop.channel = PyObject_GetAttr(protocol, names->_channel)) &&
+      (loop.worker = PyObject_GetAttr(protocol, names->_worker)) &&
+      (loop.ending = PyObject_GetAttr(loop.worker, names->ending)) &&
+      (loop.door = PyObject_GetAttr(protocol, names->_door)) &&
+      (loop.table = PyObject_GetAttr(protocol, names->_table)) &&
+      (loop.context_type = PyObject_GetAttr(protocol, names->_context_type)) &&
+      (loop.context_var = PyObject_GetAttr(protocol, names->_context_var)) &&
+      (buffer = PyObject_GetAttr(loop.channel, names->_buffer)) &&
+      PyObject_GetBuffer(buffer, &loop.buffer, PyBUF_WRITABLE) == 0) {
+    loop.generation = number_of(protocol, names->_generation);
+    const long long most = number_of(protocol, names->_max_frame);
+    loop.max_frame = most < 0xffffffff ? (size_t)most : 0xffffffff;
+    loop.source = (int)number_of(loop.channel, names->source);
+    loop.sink = (int)number_of(loop.channel, names->sink);
+    if (!PyErr_Occurred() && run(&loop) == 0) {
+      Py_INCREF(Py_None);
+      result = Py_None;
+    }
+    PyBuffer_Release(&loop.buffer);
+  }
+  release(&loop.out);
+  Py_XDECREF(buffer);
+  Py_XDECREF(loop.channel);
+  Py_XDECREF(loop.worker);
+  Py_XDECREF(loop.ending);
+  Py_XDECREF(loop.door);
+  Py_XDECREF(loop.table);
+  Py_XDECREF(loop.context_type);
+  Py_XDECREF(loop.context_var);
+  return result;
+}
+
+// --- the module --------------------------------------------------------------------------------------
+
+static int intern(PyObject *module) {
+  Names *names = PyModule_GetState(module);
+#define INTERN(name) \
+  if (!(names->name = PyUnicode_InternFromString(#name))) return -1;
+  NAMES(INTERN)
+  return 0;
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg) {
+  (void)module, (void)visit, (void)arg;  // text is in no cycle
+  return 0;
+}
+
+static int clear(PyObject *module) {
+  Names *names = PyModule_GetState(module);
+#define CLEAR(name) Py_CLEAR(names->name);
+  if (names) {
+    NAMES(CLEAR)
+  }
+  return 0;
+}
+
+static void drop(void *module) { clear(module); }
+
+static PyMethodDef methods[] = {
+    {"pack", pack, METH_O, "pack(value) -> bytes: a value as MessagePack. As strict as JSON."},
+    {"unpack", unpack, METH_O, "unpack(payload): the value of a MessagePack. ValueError if it is not one."},
+    {"serve", serve, METH_O, "serve(protocol): answers the calls of a channel until it ends. See Protocol2.run."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, intern},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "lair_worker._native",
+    .m_doc = "The accelerator of lair_worker.",
+    .m_size = sizeof(Names),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = drop,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,13 @@
+"""The accelerator, on request: LAIR_NATIVE=on pip install python/. All else is in pyproject.toml."""
+
+import os
+
+from setuptools import Extension, setup
+
+native = Extension(
+    "lair_worker._native",
+    ["native/native.c", "native/msgpack.c"],
+    depends=["native/native.h"],
+    extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
+)
+setup(ext_modules=[native] if os.environ.get("LAIR_NATIVE") == "on" else [])

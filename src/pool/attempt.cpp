@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "base/assert.hpp"
 #include "base/duration.hpp"
 #include "base/nearest.hpp"
 #include "base/overloaded.hpp"
+#include "wire/json_codec.hpp"
+#include "wire/msgpack.hpp"
 
 namespace lair::pool {
 
@@ -37,6 +40,16 @@ std::string known_commands(const wire::Announcement& announced, std::string_view
 }
 
 Delivery sent_or_not(bool sent) { return sent ? Delivery::kMaybeExecuted : Delivery::kNotSent; }
+
+// The arguments as every worker reads them: the one that has been found for the call knows no MessagePack.
+void write_as_json(Prepared& call) {
+  std::string problem;
+  const auto value = wire::decode_msgpack(call.arguments, problem);
+  auto text = wire::encode_json(value.value_or(Json::array()), "arguments");
+  LAIR_ASSERT(value && text);  // its own work
+  call.arguments = *std::move(text);
+  call.packed = false;
+}
 
 }  // namespace
 
@@ -204,6 +217,7 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
     return Attempt{.result = error_of(kind, Delivery::kNotSent, quoted(command) + why)};
   };
   if (!announced.knows(command)) return Attempt{.result = unknown_command(announced, command)};
+  if (asked.call.packed && !announced.packs) write_as_json(asked.call);
   std::string_view arguments = asked.call.arguments;
   if (announced.protocol == wire::Protocol::kOne && asked.call.positional) {
     if (arguments != "[]") {
@@ -241,7 +255,8 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
                                  .traceparent = asked.traceparent,
                                  .chain = asked.chain,
                                  .stream = asked.stream,
-                                 .session = asked.session}};
+                                 .session = asked.session,
+                                 .packed = asked.call.packed}};
   addressed.frame = wire::encode_call(addressed.header, arguments);
   if (addressed.frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,

@@ -39,6 +39,7 @@ struct Attempt {
 // A call's arguments, encoded, and its one deadline.
 struct Prepared {
   std::string arguments;
+  bool packed = false;  // as MessagePack
   bool positional = false;
   Deadline deadline = Deadline::never();
   TimePoint started;
@@ -47,7 +48,7 @@ struct Prepared {
 // A call as one worker is asked it.
 struct Asked {
   std::string_view command;
-  const Prepared& call;
+  Prepared& call;
   std::string_view traceparent = {};
   std::string_view chain = {};  // encoded
   std::optional<wire::CallHeader::Credit> stream = {};

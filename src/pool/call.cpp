@@ -4,6 +4,7 @@
 #include "os/wait.hpp"
 #include "pool/shell.hpp"
 #include "wire/json_codec.hpp"
+#include "wire/msgpack.hpp"
 
 namespace lair::pool {
 
@@ -46,13 +47,16 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
                    std::string("arguments must be an object (keywords) or an array (positions), not ") +
                        arguments.type_name());
   }
-  auto encoded = wire::encode_json(arguments, arguments.is_array() ? "argument " : "argument");
+  const char* what = arguments.is_array() ? "argument " : "argument";
+  const bool packed = packs_;
+  auto encoded = packed ? wire::encode_msgpack(arguments, what) : wire::encode_json(arguments, what);
   if (!encoded) {
     Error error = std::move(encoded).error();
     error.message = quoted(command) + ": " + error.message;
     return error;
   }
   course.call = {.arguments = *std::move(encoded),
+                 .packed = packed,
                  .positional = arguments.is_array(),
                  .deadline = Deadline::after(options.timeout.value_or(options_.timeout), now),
                  .started = now};

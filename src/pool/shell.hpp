@@ -322,6 +322,8 @@ class Shell {
   std::thread thread_;
   std::mutex reactor_mutex_;
   std::atomic<Reactor*> has_reactor_ = nullptr;
+  // The latest worker reads MessagePack: what a call's arguments are encoded as before it has a worker.
+  std::atomic<bool> packs_ = false;
   std::unique_ptr<Reactor> reactor_;  // last, like the threads: they use all of the above
   SessionSweep sweep_{[this] { sweep_sessions(); }};
 };

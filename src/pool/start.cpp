@@ -233,6 +233,7 @@ void Supervisor::ready(Ward& ward) {
   {
     const std::lock_guard lock(shell_.mutex_);
     shell_.announced_ = record.announcement;
+    shell_.packs_ = record.announcement->packs;
     record.start = ward.took;
     if (!shell_.core_.failed()) shell_.last_start_error_.reset();
     ++shell_.counters_.workers_ready;

@@ -42,9 +42,11 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     return Malformed{"the worker chose protocol version " + lair.value("version", Json()).dump() +
                      "; 2 was offered"};
   }
-  if (lair.value("codec", Json("json")) != Json("json")) {
-    return Malformed{"the worker chose the codec " + lair.value("codec", Json()).dump() +
-                     "; json was offered"};
+  const Json codec = lair.value("codec", Json("json"));
+  announcement.packs = codec == Json("msgpack");
+  if (!announcement.packs && codec != Json("json")) {
+    return Malformed{"the worker chose the codec " + printable(codec.dump()) +
+                     "; msgpack and json were offered"};
   }
   announcement.protocol = Protocol::kTwo;
   if (const auto limit = lair.find("max_frame"); limit != lair.end()) {
@@ -150,7 +152,7 @@ std::string encode_offer(const Offer& offer) {
         {"lair",
          {{"version", kProtocolVersion},
           {"generation", offer.generation},
-          {"codecs", Json::array({"json"})},
+          {"codecs", Json::array({"msgpack", "json"})},
           {"features", std::move(features)},
           {"concurrency", offer.concurrency},
           {"max_frame", offer.max_frame}}}}},

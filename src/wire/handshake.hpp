@@ -30,6 +30,7 @@ struct Announcement {
   Protocol protocol = Protocol::kOne;
   std::uint32_t concurrency = 1;
   std::size_t max_frame = kDefaultMaxFrame;  // of what the worker is willing to read
+  bool packs = false;                        // it reads MessagePack, too
   bool cancels = false;                      // it takes CANCEL, and proves that a call has ended
   bool streams = false;                      // it may be asked for a stream
   int cancel_signal = 0;                     // tells it that a CANCEL has come; 0: it has none

@@ -8,6 +8,8 @@
 #include "base/overloaded.hpp"
 #include "wire/frame.hpp"
 #include "wire/json_codec.hpp"
+#include "wire/msgpack.hpp"
+#include "wire/packed_call.hpp"
 
 namespace lair::wire {
 
@@ -54,6 +56,15 @@ Raised::Kind kind_of(const std::string& name) {
   if (name == "invalid_argument") return Raised::Kind::kInvalidArgument;
   if (name == "unencodable") return Raised::Kind::kUnencodable;
   return Raised::Kind::kRemote;
+}
+
+std::optional<Json> decode_message(std::string_view payload, std::string& problem) {
+  return is_msgpack(payload) ? decode_msgpack(payload, problem) : decode_json(payload, problem);
+}
+
+Malformed unreadable(const char* what, const std::string& problem, std::string_view payload) {
+  const char* codec = is_msgpack(payload) ? "neither JSON nor MessagePack (" : "not JSON (";
+  return Malformed{what + std::string(codec) + problem + "): " + printable(payload)};
 }
 
 Reply decode_reply_one(const CallHeader& header, Json reply, std::string_view payload) {
@@ -233,7 +244,10 @@ void put_session(CallFrame& frame, std::string_view id) {
 
 CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
   CallFrame frame{.head = std::string(kHeaderBytes, '\0'), .arguments = arguments, .tail = {}};
-  if (header.protocol == Protocol::kTwo) {
+  if (header.packed) {
+    append_packed_head(frame.head, header);
+    append_packed_meta(frame.tail, header);
+  } else if (header.protocol == Protocol::kTwo) {
     frame.head += "[1,";
     append_number(frame.head, header.id);
     frame.head += ',';
@@ -310,9 +324,10 @@ std::string encode_shutdown(Protocol protocol, std::uint64_t id, std::uint64_t g
 
 Reply decode_reply(const CallHeader& header, std::string_view payload) {
   std::string problem;
-  auto message = decode_json(payload, problem);
-  if (!message) return Malformed{"a reply that is not JSON (" + problem + "): " + printable(payload)};
-  if (header.protocol == Protocol::kOne) return decode_reply_one(header, *std::move(message), payload);
+  const bool one = header.protocol == Protocol::kOne;
+  auto message = one ? decode_json(payload, problem) : decode_message(payload, problem);
+  if (!message) return unreadable("a reply that is ", problem, payload);
+  if (one) return decode_reply_one(header, *std::move(message), payload);
   if (auto malformed = check_envelope(*message, header.id, header.generation, payload))
     return *std::move(malformed);
   return decode_reply_two(header, *std::move(message), payload);
@@ -336,8 +351,8 @@ Addressed decode_addressed(std::uint64_t generation,
                            const std::function<const CallHeader*(std::uint64_t id)>& find,
                            std::string_view payload) {
   std::string problem;
-  auto message = decode_json(payload, problem);
-  if (!message) return {0, Malformed{"a reply that is not JSON (" + problem + "): " + printable(payload)}};
+  auto message = decode_message(payload, problem);
+  if (!message) return {0, unreadable("a reply that is ", problem, payload)};
   if (!message->is_array() || message->size() < 3 || !(*message)[1].is_number_unsigned()) {
     return {0, Malformed{"not a message [kind, id, generation, …]: " + printable(payload)}};
   }
@@ -352,8 +367,8 @@ Addressed decode_addressed(std::uint64_t generation,
 std::variant<StartedUp, StartError, Malformed> decode_started_up(std::uint64_t generation,
                                                                  std::string_view payload) {
   std::string problem;
-  const auto message = decode_json(payload, problem);
-  if (!message) return Malformed{"not JSON (" + problem + "): " + printable(payload)};
+  const auto message = decode_message(payload, problem);
+  if (!message) return unreadable("", problem, payload);
   if (auto malformed = check_envelope(*message, 0, generation, payload)) return *std::move(malformed);
   if (is_kind(*message, Kind::kReady)) {
     return StartedUp{.files = message->size() > 3 ? files_of((*message)[3]) : std::vector<std::string>()};

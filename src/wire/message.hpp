@@ -42,10 +42,11 @@ struct CallHeader {
     std::string_view affinity = {};  // "prefer", "strict" or "exclusive"
   };
   std::optional<Session> session = {};
+  bool packed = false;  // the call is sent as MessagePack; protocol 2 only, and its arguments are so, too
 };
 
 // A call as it goes out, in pieces, so that large arguments are not copied: `head` begins with the frame's
-// header. `arguments` is part or all of what encode_json made of them, which must outlive this.
+// header. `arguments` is part or all of what encode_json (or encode_msgpack) made of them, which must outlive this.
 struct CallFrame {
   std::string head;
   std::string_view arguments;
@@ -101,7 +102,7 @@ inline bool is_final(const Reply& reply) {
   return !std::holds_alternative<Items>(reply) && !std::holds_alternative<Callback>(reply);
 }
 
-// Reads what comes for the call `header`; anything else is Malformed, also items that were not asked for.
+// Reads what comes for the call `header`, as MessagePack or JSON: the first byte tells. Anything else is Malformed, also items that were not asked for.
 Reply decode_reply(const CallHeader& header, std::string_view payload);
 // The same for a call that is answered at once or not at all: anything but a value or an error is Malformed.
 using PlainReply = std::variant<Value, Raised, Malformed>;

@@ -50,7 +50,7 @@ TEST(Offer, SaysWhatTheProtocolAsksFor) {
   EXPECT_TRUE(std::regex_match(offer["timestamp"].get<std::string>(),
                                std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)")));
   EXPECT_EQ(offer["args"], Json::parse(R"({"initialization": true, "worker_id": "text-0-7", "lair": {
-      "version": 2, "generation": 7, "codecs": ["json"], "features": ["cancel", "stream", "callback"], "concurrency": 1,
+      "version": 2, "generation": 7, "codecs": ["msgpack", "json"], "features": ["cancel", "stream", "callback"], "concurrency": 1,
       "max_frame": 65536}})"));
   EXPECT_EQ(Json::parse(encode_offer({.files = true}))["args"]["lair"]["features"],
             Json({"cancel", "stream", "callback", "files"}));
@@ -138,6 +138,13 @@ TEST(Handshake, WhatIsNoReplyToItIsNamed) {
   EXPECT_THAT(malformed(R"({"id": 0, "success": 1})"), HasSubstr("success"));
 }
 
+TEST(Handshake, AWorkerMayReadMessagePack) {
+  Json reply = good_reply();
+  EXPECT_FALSE(std::get<Announcement>(decode_handshake(reply.dump())).packs);
+  reply["result"]["lair"]["codec"] = "msgpack";
+  EXPECT_TRUE(std::get<Announcement>(decode_handshake(reply.dump())).packs);
+}
+
 TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
   const auto with = [](const char* key, const Json& value) {
     Json reply = good_reply();
@@ -146,7 +153,8 @@ TEST(Handshake, AChoiceThatWasNotOfferedIsNamed) {
   };
   EXPECT_THAT(with("version", 3), HasSubstr("version 3"));
   EXPECT_THAT(with("version", "2"), HasSubstr("version"));
-  EXPECT_THAT(with("codec", "msgpack"), HasSubstr("msgpack"));
+  EXPECT_THAT(with("codec", "cbor"), HasSubstr("cbor"));
+  EXPECT_THAT(with("codec", nullptr), HasSubstr("codec"));
   EXPECT_THAT(with("concurrency", 4), HasSubstr("concurrency of 4"));
   EXPECT_THAT(with("concurrency", 0), HasSubstr("concurrency"));
   for (const Json& signal : {Json(9), Json(65), Json("RTMAX"), Json(-1)}) {

@@ -49,15 +49,16 @@ if(support_sources)
   add_library(lair-test-support-objects STATIC ${support_sources})
   lair_target(lair-test-support-objects)
   lair_quick_to_compile(lair-test-support-objects)
-  target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog SQLite::SQLite3 GTest::gtest
-                                                          GTest::gmock)
+  target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog SQLite::SQLite3 tsl::robin_map
+                                                          GTest::gtest GTest::gmock)
   target_include_directories(lair-test-support-objects PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(lair-test-support-objects PRIVATE
     $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
   target_link_libraries(lair-test-support INTERFACE lair-test-support-objects)
 endif()
 # After the support library: a main() of its own wins over GoogleTest's.
-target_link_libraries(lair-test-support INTERFACE ${lair_private} spdlog::spdlog SQLite::SQLite3 GTest::gtest_main GTest::gmock)
+target_link_libraries(lair-test-support INTERFACE ${lair_private} spdlog::spdlog SQLite::SQLite3 tsl::robin_map
+                                                 GTest::gtest_main GTest::gmock)
 
 # Workers in C.
 enable_language(C)

@@ -29,6 +29,8 @@ class SimulatedSessions {
     Epoch last_epoch = 0;
     std::vector<Token> waiting;   // in order of arrival
     std::vector<Token> returned;  // those that had a worker before, and come back
+    std::set<Token>
+        behind;  // others were there when they came: when they may leave their home is the core's to know
     bool bound() const { return affinity != Affinity::kPrefer; }
     bool has_home() const { return home.generation != 0; }
   };
@@ -54,6 +56,9 @@ class SimulatedSessions {
   void asked(const Checkout& checkout) {
     if (checkout.session == 0) return;
     Entry& entry = entries_.at(checkout.session);
+    if (!entry.waiting.empty() || !entry.returned.empty() || entry.in_call != 0)
+      entry.behind.insert(checkout.token);
+    if (checkout.since && !entry.waiting.empty()) entry.behind.insert(entry.waiting.front());
     (checkout.since ? entry.returned : entry.waiting).push_back(checkout.token);
   }
   // It has been granted or refused, or has given up.
@@ -62,6 +67,7 @@ class SimulatedSessions {
     Entry& entry = entries_.at(checkout.session);
     std::vector<Token>& waiting = checkout.since ? entry.returned : entry.waiting;
     waiting.erase(std::remove(waiting.begin(), waiting.end(), checkout.token), waiting.end());
+    entry.behind.erase(checkout.token);
   }
 
   std::string granted(const Checkout& checkout, const Grant& grant, TimePoint now) {
@@ -137,6 +143,7 @@ class SimulatedSessions {
     if (!entry.returned.empty() || entry.waiting.empty() || entry.waiting.front() != checkout.token)
       return false;
     if (!entry.has_home()) return true;
+    if (entry.behind.count(checkout.token) != 0) return false;
     return !entry.bound() && checkout.spill_after <= now && core_.next_timer(now) > now;
   }
   bool in_call(SessionKey key) const { return entries_.at(key).in_call != 0; }

@@ -211,6 +211,21 @@ def error_kinds_are_explained(root: Path) -> Iterator[str]:
         yield f"{page}:1: there is no {kind}"
 
 
+QUOTED = re.compile(r"^<!-- (examples/\S+) -->\n(?:```\w+\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+
+
+def quoted_programs(root: Path) -> Iterator[str]:
+    """A block of code below `<!-- examples/NAME -->` is a part of that file, or all of it."""
+    for path, text in files(root, "docs", suffixes=(".md",)):
+        for found in QUOTED.finditer(text):
+            source = root / found[1]
+            number = text.count("\n", 0, found.start()) + 1
+            if not found[2]:
+                yield f"{path}:{number}: no block of code follows"
+            elif not source.is_file() or found[2] not in source.read_text(encoding="utf-8"):
+                yield f"{path}:{number}: this is not what {found[1]} says"
+
+
 RULES: list[Callable[[Path], Iterator[str]]] = [
     floors,
     no_fork,
@@ -225,4 +240,5 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     links_lead_somewhere,
     decisions_are_indexed,
     error_kinds_are_explained,
+    quoted_programs,
 ]

@@ -1,4 +1,4 @@
-# The C++ tests: one program for each of tests/{unit,process,e2e,…}, every test known to ctest by name and
+# The C++ tests: one program for each of tests/{unit,simulator,process,e2e,…}, every test known to ctest by name and
 # labelled by folder. `tests/<folder>/*_main.cpp` are programs of their own (bin/<stem>) that tests start.
 enable_testing()
 find_package(GTest 1.12 REQUIRED)
@@ -23,8 +23,9 @@ function(lair_quick_to_compile target)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  # Where times count: of a template that both instantiate, the linker takes the tests' unoptimised copy.
-  if(target MATCHES "faults" AND NOT LAIR_SANITIZE)
+  # Where times count, or where the test itself is what takes the time: of a template that both instantiate, the linker takes
+  # the tests' unoptimised copy.
+  if((target MATCHES "faults" AND NOT LAIR_SANITIZE) OR target MATCHES "simulator")
     return()
   endif()
   target_compile_options(${target} PRIVATE -O0)
@@ -84,6 +85,10 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT LAIR_SANITIZE)
 endif()
 
 set(folders unit process e2e faults chaos)
+# The core is pure code with one thread: ThreadSanitizer could find nothing there.
+if(NOT LAIR_SANITIZE MATCHES "thread")
+  list(APPEND folders simulator)
+endif()
 # Under ThreadSanitizer they take minutes, and make other calls fail, not other threads.
 if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND LAIR_DEVELOPER AND NOT LAIR_SANITIZE MATCHES "thread")
   list(APPEND folders failpoints)
@@ -100,7 +105,7 @@ foreach(folder ${folders})
     set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/unit/asio_test.cpp
       ${PROJECT_SOURCE_DIR}/tests/e2e/asio_call_forms_test.cpp PROPERTIES COMPILE_OPTIONS -Wno-tsan)
   endif()
-  # Pure code with one thread: ThreadSanitizer could find nothing there.
+  # Nor in the rest of what is pure.
   if(LAIR_SANITIZE MATCHES "thread")
     list(FILTER sources EXCLUDE REGEX "/unit/(base|core|wire)_[^/]*$")
   endif()

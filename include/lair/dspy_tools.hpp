@@ -123,8 +123,11 @@ Tool tool(Host& host, std::string name, std::string description, std::vector<Too
       if constexpr (std::is_void_v<R>) {
         function(lair::detail::host_argument<std::tuple_element_t<I, Parameters>>(positions, I)...);
         return Json("done");
-      } else {
+      } else if constexpr (std::is_same_v<std::decay_t<R>, Result<Json>>) {
         return function(lair::detail::host_argument<std::tuple_element_t<I, Parameters>>(positions, I)...);
+      } else {
+        return Json(
+            function(lair::detail::host_argument<std::tuple_element_t<I, Parameters>>(positions, I)...));
       }
     }
     (std::make_index_sequence<std::tuple_size_v<Parameters>>{});

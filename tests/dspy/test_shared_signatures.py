@@ -48,5 +48,5 @@ def test_cpp_knows_the_names_that_dspy_has_taken():
     source = (ROOT / "src/dspy/names.cpp").read_text()
     listed = set(re.findall(r'"(\w+)"sv', source[source.index("kTaken") :]))
     own = need().Signature
-    of_dspy = {name for name in [*dir(own), *dir(type(own))] if not name.startswith("_") and hasattr(own, name)}
-    assert of_dspy <= listed
+    named = {*dir(own), *dir(type(own))}
+    assert {name for name in named if not name.startswith("_") and hasattr(own, name)} <= listed

@@ -163,4 +163,10 @@ endforeach()
 
 if(times_count)
   include(tests/planted/bugs.cmake)
+
+  # Not for ctest: tests/dspy/test_cpp.py runs it, where DSPy is installed and a language model for tests listens.
+  file(GLOB sources CONFIGURE_DEPENDS tests/dspy/*_test.cpp)
+  lair_program(lair-dspy-tests ${sources})
+  lair_quick_to_compile(lair-dspy-tests)
+  target_link_libraries(lair-dspy-tests PRIVATE lair-test-support)
 endif()

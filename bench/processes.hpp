@@ -47,6 +47,7 @@ class Program {
     if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
   }
 
+  pid_t pid() const { return pid_; }
   void write(std::string_view bytes) {
     if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
       fail("send", errno);
@@ -57,6 +58,12 @@ class Program {
     const ssize_t count = ::recv(fd_, buffer, sizeof buffer, 0);
     if (count <= 0) fail("the program's answer", count == 0 ? EPIPE : errno);
     to.append(buffer, static_cast<std::size_t>(count));
+  }
+  // A line, of a program that writes one at a time.
+  std::string line() {
+    std::string text;
+    while (text.find('\n') == text.npos) read(text);
+    return text.substr(0, text.find('\n'));
   }
 
  private:
@@ -106,24 +113,19 @@ class Peer {
   };
   Peer(std::string name, std::vector<std::string> command)
       : name_(std::move(name)), program_(std::move(command)) {
-    if (line() != "ready") throw std::runtime_error(name_ + " does not start");
+    if (program_.line() != "ready") throw std::runtime_error(name_ + " does not start");
   }
 
   const std::string& name() const { return name_; }
   Answer measure(std::size_t size, std::size_t callers, std::size_t calls) {
     program_.write(std::to_string(size) + ' ' + std::to_string(callers) + ' ' + std::to_string(calls) + '\n');
     Answer answer;
-    std::istringstream text(line());
+    std::istringstream text(program_.line());
     if (!(text >> answer.per_second >> answer.p50_us)) throw std::runtime_error(name_ + ": " + text.str());
     return answer;
   }
 
  private:
-  std::string line() {
-    std::string text;
-    while (text.find('\n') == text.npos) program_.read(text);
-    return text.substr(0, text.find('\n'));
-  }
   std::string name_;
   Program program_;
 };

@@ -18,8 +18,12 @@ endif()
 # Three builds of CI compile the tests, which is most of the time that a test run takes: in few pieces, so that templates are
 # instantiated once for several files, and with one precompiled header. What is optimised is Lair; the everyday build has
 # none of this, so that a missing #include is noticed.
+set(quick OFF)
+if(LAIR_SANITIZE OR CMAKE_BUILD_TYPE STREQUAL "Release")
+  set(quick ON)
+endif()
 function(lair_quick_to_compile target)
-  if(NOT LAIR_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Release")
+  if(NOT quick)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
@@ -28,14 +32,17 @@ function(lair_quick_to_compile target)
   if((target MATCHES "faults" AND NOT LAIR_SANITIZE) OR target MATCHES "simulator")
     return()
   endif()
-  target_compile_options(${target} PRIVATE -O0)
+  target_compile_options(${target} PRIVATE -O0 -fno-function-sections -fno-data-sections)
+  if(NOT LAIR_SANITIZE)
+    target_compile_options(${target} PRIVATE -g0)  # a failed test says where; the sanitizers' reports need line numbers
+  endif()
   # Checks of every access, in code that has half of its accesses in GoogleTest: a third of the time. The library has
   # them, and the tests have AddressSanitizer.
   if(LAIR_SANITIZE MATCHES "undefined")
     target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,object-size,vptr)
   endif()
   if(target STREQUAL "lair-test-support-objects")
-    target_precompile_headers(${target} PRIVATE <gtest/gtest.h> <lair/pool.hpp>)
+    target_precompile_headers(${target} PRIVATE tests/support/precompiled.hpp)
   else()
     target_precompile_headers(${target} REUSE_FROM lair-test-support-objects)
   endif()
@@ -46,6 +53,11 @@ target_include_directories(lair-test-support INTERFACE ${PROJECT_SOURCE_DIR}/tes
 target_compile_definitions(lair-test-support INTERFACE
   LAIR_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LAIR_TEST_BIN_DIR="${PROJECT_BINARY_DIR}/bin")
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
+if(NOT quick)
+  list(FILTER support_sources EXCLUDE REGEX "/support/json\\.cpp$")
+endif()
+# All that the hosts take from there.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/json.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(support_sources)
   add_library(lair-test-support-objects STATIC ${support_sources})
   lair_target(lair-test-support-objects)
@@ -114,7 +126,8 @@ foreach(folder ${folders})
   foreach(helper_source ${helper_sources})
     cmake_path(GET helper_source STEM helper)
     lair_program(${helper} ${helper_source})
-    target_link_libraries(${helper} PRIVATE ${lair_private} spdlog::spdlog)
+    lair_quick_to_compile(${helper})
+    target_link_libraries(${helper} PRIVATE lair-test-support-objects)  # with the precompiled header
     target_include_directories(${helper} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(${helper} PRIVATE
       $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)

@@ -52,6 +52,15 @@ class Programs {
         .seconds;
   }
 
+  // Processor time of all workers.
+  double cpu() const {
+    double sum = 0;
+    for (const lair::WorkerStats& worker : pool_.stats().workers) {
+      if (worker.pid > 0) sum += cpu_seconds(worker.pid);
+    }
+    return sum;
+  }
+
   // One execution of each session, all at once, from one thread.
   double seconds_of_wave() {
     std::latch done(static_cast<std::ptrdiff_t>(sessions_.size()));
@@ -112,6 +121,13 @@ class BareProcesses {
   }
 
   const std::string& version() const { return version_; }
+
+  // Processor time of the first `processes`.
+  double cpu(std::size_t processes) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < processes; ++i) sum += cpu_seconds(processes_[i].pid());
+    return sum;
+  }
 
   // Each of the first `processes` runs so many, `concurrency` at a time; all of them at once.
   double seconds(std::size_t processes, std::size_t count, std::size_t concurrency) {
@@ -199,6 +215,8 @@ class Measurements {
       constexpr std::size_t kTurns = 200;
       const auto runs = static_cast<double>(each.workers * kTurns);
       const double before = lm_.cpu_seconds();
+      const double before_bare = bare_.cpu(each.workers);
+      const double before_lair = each.programs->cpu();
       const auto [bare, lair] = in_turn(
           bare_first, [&] { return bare_.seconds(each.workers, kTurns, 1); },
           [&] { return each.programs->seconds_of_turns(each.workers, kTurns); });
@@ -206,6 +224,10 @@ class Measurements {
       rows.add("lm_0ms_bare" + suffix, kAllCores, runs / bare, "runs/s");
       rows.add("lm_0ms" + suffix, kAllCores, runs / lair, "runs/s",
                Ratio{bare / lair, "as many bare DSPy processes"});
+      const double cpu_bare = bare_.cpu(each.workers) - before_bare;
+      const double cpu_lair = each.programs->cpu() - before_lair;
+      rows.add("lm_0ms_cpu" + suffix, kAllCores, kMilli * cpu_lair / runs, "ms",
+               Ratio{cpu_lair / cpu_bare, "as many bare DSPy processes"});
       rows.add("lm_0ms_busy" + suffix, kAllCores, 100 * (lm_.cpu_seconds() - before) / (bare + lair),
                "% of a CPU");
     }

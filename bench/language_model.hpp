@@ -9,12 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <lair/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "processes.hpp"
 
@@ -94,15 +92,7 @@ class LanguageModel {
         .dump();
   }
 
-  // Processor time that it has used, in seconds.
-  double cpu_seconds() const {
-    std::ifstream file("/proc/" + std::to_string(program_.pid()) + "/stat");
-    std::string word;
-    std::vector<std::string> fields;
-    while (file >> word) fields.push_back(word);
-    const double ticks = std::stod(fields.at(13)) + std::stod(fields.at(14));
-    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
-  }
+  double cpu_seconds() const { return bench::cpu_seconds(program_.pid()); }
 
  private:
   Program program_;

@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -20,6 +21,20 @@
 #include <vector>
 
 namespace bench {
+
+// Processor time that a process has used, in hundredths.
+inline double cpu_seconds(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0;
+  double system = 0;
+  if (!(fields >> user >> system)) throw std::runtime_error("no process " + std::to_string(pid));
+  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
 
 // A program whose stdin and stdout are the other end of `fd()`. It ends at end-of-file; the destructor waits for that.
 class Program {

@@ -174,15 +174,6 @@ foreach(folder ${folders})
   endif()
 endforeach()
 
-# Pools of lair_dspy, which need a Python with DSPy: built like the others, and run by `./dev test` alone, which has one.
-file(GLOB dspy_sources CONFIGURE_DEPENDS tests/dspy/*.cpp)
-if(dspy_sources)
-  lair_program(lair-dspy-tests ${dspy_sources})
-  lair_quick_to_compile(lair-dspy-tests)
-  target_link_libraries(lair-dspy-tests PRIVATE lair-test-support)
-  add_dependencies(lair-dspy-tests lair-keeper)
-endif()
-
 if(times_count)
   include(tests/planted/bugs.cmake)
 
@@ -191,4 +182,5 @@ if(times_count)
   lair_program(lair-dspy-tests ${sources})
   lair_quick_to_compile(lair-dspy-tests)
   target_link_libraries(lair-dspy-tests PRIVATE lair-test-support)
+  add_dependencies(lair-dspy-tests lair-keeper)
 endif()

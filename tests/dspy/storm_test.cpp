@@ -38,9 +38,9 @@ constexpr std::uint64_t kCallsBetweenKills = 30;
 
 std::uint64_t calls_wanted() { return std::getenv("LAIR_LONG") != nullptr ? 10'000 : 1'000; }
 
-// An interpreter that has DSPy: ./dev's.
+// An interpreter that has DSPy: test_cpp.py's.
 std::string python_with_dspy() {
-  const char* named = std::getenv("LAIR_DSPY_PYTHON");
+  const char* named = std::getenv("LAIR_TEST_PYTHON");
   return named != nullptr ? named : LAIR_TEST_SOURCE_DIR "/.venv/bin/python";
 }
 

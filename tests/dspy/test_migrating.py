@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 from support import ROOT
 
-PROGRAM = Path(os.environ.get("LAIR_BIN_DIR", ROOT / "build/release/bin")).resolve() / "migrate_programs"
+PROGRAM = ROOT / "build/release/bin/migrate_programs"
 
 
 def test_it_prints_what_the_page_says(lm):

@@ -98,7 +98,7 @@ void run(const Settings& settings, std::stop_token stop) {
     lair::Pool texts{{.name = "texts", .worker = worker, .size = 1, .log_level = "off"}};
     return Library(texts.call<std::vector<Passage>>({.timeout = 60s, .stop = stop}, "passages"));
   }();
-  line("text") << library.size() << " passages of Python's documentation strings\n";
+  line("text") << library.size() << " passages of Python's licence and documentation strings\n";
 
   lair::WorkerSpec worker = lair::python("lair_dspy");
   worker.interpreter = settings.python;
@@ -132,8 +132,10 @@ void run(const Settings& settings, std::stop_token stop) {
     if (std::holds_alternative<dspy::Progress>(*step)) ++judged;
   }
   const auto compiled = compiling.program();
-  line("compiled") << compiling.told()->optimizer << ", " << judged << " answers judged, demos "
-                   << compiling.told()->demos.dump() << '\n';
+  std::size_t demos = 0;
+  for (const lair::Json& count : compiling.told()->demos) demos += count.get<std::size_t>();
+  line("compiled") << compiling.told()->optimizer << ": " << judged << " answers judged, " << demos
+                   << " kept as examples\n";
   const auto after = compiled.evaluate(pool, examples, {.metric = right});
   line("after") << after.score << " % of " << examples.size() << " questions\n";
   ask_at_once(compiled, library);
@@ -181,6 +183,8 @@ Settings settings_of(int argc, char** argv) {
         "DSPY_QA_URL; its "
         "key is in DSPY_QA_KEY. Without one: ./dev demo dspy");
   }
+  if (found.key.empty() && !found.url.empty())
+    found.key = "none";  // for servers of one's own that ask for none
   return found;
 }
 

@@ -96,7 +96,8 @@ class Program {
   [[nodiscard]] Program with(CallOptions options) const;
   // In place of its own LM, the client's and the session's. kInvalidArgument, thrown: as settings_of.
   [[nodiscard]] Program with(const LM& lm) const;
-  // LM settings of each run, for predict, chain_of_thought and parallel: {{"temperature", 0}, {"rollout_id", 2}}.
+  // LM settings of each run, for predict, chain_of_thought and parallel: {{"temperature", 0}, {"rollout_id", 2}}. Streams take
+  // none, and are refused.
   [[nodiscard]] Program with_config(Json settings) const;
   // Predictions have the LM calls of their run.
   [[nodiscard]] Program with_history() const;

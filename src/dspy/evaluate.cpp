@@ -58,6 +58,10 @@ class Spread {
     slice_ = how.slice != 0 ? how.slice : std::clamp<std::size_t>(even, 1, 8);
   }
 
+  ~Spread() { link_.source().request_stop(); }  // if `on_progress` has thrown
+  Spread(const Spread&) = delete;
+  Spread& operator=(const Spread&) = delete;
+
   Result<Evaluation> run() {
     const auto started = SteadyClock::now();
     found_.results.reserve(examples_.size());

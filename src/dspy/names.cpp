@@ -72,7 +72,6 @@ constexpr std::array kTaken = {"signature"sv,
                                "with_instructions"sv,
                                "with_updated_fields"sv};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_word(char c) {
   return is_digit(c) || c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
          static_cast<unsigned char>(c) >= 0x80;

@@ -15,6 +15,7 @@
 
 namespace lair::dspy {
 
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_identifier(std::string_view name);
 bool is_keyword(std::string_view name);
 

@@ -96,7 +96,6 @@ Result<std::vector<Result<Prediction>>> Program::try_call_all(std::vector<Inputs
 Stream<StreamItem> Program::stream(const CallOptions& options, Inputs inputs,
                                    std::vector<std::string> fields) const {
   Json with_fields = arguments(std::move(inputs).json());
-  with_fields.erase("config");
   if (!fields.empty()) with_fields["fields"] = std::move(fields);
   return endpoint()->stream<StreamItem>(options, "stream_program", kwargs(std::move(with_fields)));
 }

@@ -9,8 +9,6 @@ namespace lair::dspy {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 // Python's repr of a text.
 std::string quoted_text(std::string_view text) {
   const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "support/coroutine.hpp"
+
 using namespace std::chrono_literals;
 
 namespace lair::dspy {
@@ -155,6 +157,27 @@ TEST_F(DspyOnAFake, RequestsComeInAllForms) {
   python.settle();
   EXPECT_THROW(failed.get(), CallError);
   EXPECT_EQ(asked.try_get().error().python->type, "lair_dspy.NoLM");
+}
+
+TEST_F(DspyOnAFake, RequestsAreAwaited) {
+  const auto qa = dspy.predict("q -> answer");
+  std::string answer;
+  ErrorKind kind{};
+  std::string created;
+  const auto run = [&]() -> Task {
+    auto asked = qa.request<Answer>({{"q", 1}});
+    answer = (co_await asked.co_get()).answer;
+    auto unfit = qa.request<std::map<std::string, int>>({{"q", 1}});
+    kind = (co_await unfit.co_try_get()).error().kind;
+    auto creating =
+        dspy.request().create({.type = "predict", .signature = "q -> a", .options = {.id = "later"}});
+    created = (co_await creating.co_get()).id();
+  };
+  const Task task = run();
+  python.settle();
+  EXPECT_EQ(answer, "42");
+  EXPECT_EQ(kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(created, "later");
 }
 
 TEST_F(DspyOnAFake, StreamsHaveTypes) {

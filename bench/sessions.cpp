@@ -146,13 +146,13 @@ class Arrivals {
     pool_.wait_ready();
     std::vector<double> naps;
     for (int i = 0; i < 200; ++i) naps.push_back(seconds_of([&] { pool_.call("nap", kNap); }));
-    mean_gap_ = median(naps) / (kLoad * kWorkers);
+    mean_gap_ = gap_for(median(naps));
     for (std::size_t i = 0; i < kSessions; ++i) {
       sessions_.push_back(pool_.session(id_of(i), {.affinity = affinity}));
       sessions_.back().call("empty");  // its first worker
     }
-    // Calls take longer when eight workers are busy than one after another: the gap that gives the load is found by trying.
-    for (int i = 0; i < 3; ++i) mean_gap_ *= run().load / kLoad;
+    // Calls take longer when eight workers are busy than one after another.
+    for (int i = 0; i < 2; ++i) mean_gap_ = gap_for(run().call);
   }
 
   void measure(Rows& rows) {
@@ -178,7 +178,10 @@ class Arrivals {
   struct Reached {
     double load;  // share of the workers' time
     double hits;  // share of the calls
+    double call;  // seconds that each had its worker
   };
+
+  static double gap_for(double call) { return call / (kLoad * kWorkers); }
 
   Reached run() {
     const lair::PoolStats before = pool_.stats();
@@ -191,7 +194,8 @@ class Arrivals {
     const double busy = std::chrono::duration<double>(after.busy_time - before.busy_time).count();
     const double hits = grown(&S::hits);
     return {.load = busy / (seconds * kWorkers),
-            .hits = hits / (hits + grown(&S::spills) + grown(&S::moves))};
+            .hits = hits / (hits + grown(&S::spills) + grown(&S::moves)),
+            .call = busy / kCalls};
   }
 
   void make_calls() {

@@ -326,8 +326,9 @@ bool Shell::waits_for_certain_worker(const Wait& wait) const {
   const auto view = core_.session(wait.session);
   if (!view) return false;
   const Affinity affinity = wait.wanted->session->affinity;
-  return view->in_call || affinity == Affinity::kExclusive ||
-         (affinity == Affinity::kStrict && has_home(view));
+  if (view->in_call || (affinity != Affinity::kPrefer && has_home(view))) return true;
+  // Workers are free, and none of them may be had whole.
+  return affinity == Affinity::kExclusive && core_.count(SlotState::kIdle) > 0;
 }
 
 Error Shell::session_busy(const Wanted& wanted, Duration waited) const {

@@ -70,11 +70,14 @@ const Waiter* Core::next_to_shed() const {
 }
 
 void Core::shed() {
-  while (shed_at() <= now_) {
+  if (shed_at() > now_) return;
+  do {
     const Token token = next_to_shed()->token;
     leave_line(token);
     refuse(token, RefuseReason::kShed);
-  }
+  } while (shed_at() <= now_);
+  // Among them may have been one that a free worker was kept for.
+  if (anything_free()) serve();
 }
 
 }  // namespace lair::core

@@ -54,7 +54,7 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   EXPECT_GT(troubles.planned_ends, schedules);
   EXPECT_GT(troubles.reloads, schedules / 30);
   EXPECT_GT(troubles.failed_reloads, schedules / 30);
-  EXPECT_GT(troubles.sheds, schedules / 60);  // most queues move
+  EXPECT_GT(troubles.sheds, schedules / 30);  // most queues move
   if (!flavour.sessions) return;
   EXPECT_GT(troubles.losses, schedules);
   EXPECT_GT(troubles.spills, schedules / 10);  // most homes come free in time

@@ -64,8 +64,9 @@ class SimulatedWorld : protected Schedule {
     if (chance(20)) config.max_age = Duration(between(200, 20'000) * 1ms);
     if (config.lazy && chance(50)) config.idle_ttl = Duration(between(100, 5000) * 1ms);
     if (chance(30)) {
-      config.queue_target = Duration(between(10, 500) * 1ms);
-      config.queue_interval = Duration(between(10, 2000) * 1ms);
+      const bool strict = chance(50);
+      config.queue_target = Duration(between(10, strict ? 50 : 500) * 1ms);
+      config.queue_interval = Duration(between(10, strict ? 200 : 2000) * 1ms);
     }
     if (flavour_.sessions) config.session_grace = chance(30) ? Duration::zero() : soon(3000);
     config.seed = seed;

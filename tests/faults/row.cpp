@@ -94,27 +94,26 @@ void FaultRow::TearDown() {
   for (const Timed& timed : timed_) {
     EXPECT_LE(timed.worst, timed.bound + allowance(timed, late, kill_cost))
         << timed.what << ": worst of " << timed.times << " was " << base::format_duration(timed.worst)
-        << ", the bound is " << base::format_duration(timed.bound) << " + " << timed.wakeups << " x "
-        << base::format_duration(late) << " (control thread) + "
-        << base::format_duration(timed.with_kill ? kill_cost : Duration::zero()) << " (a bare kill)";
+        << ", the bound is " << base::format_duration(timed.bound) << " + " << base::format_duration(late)
+        << " (control thread) + " << base::format_duration(timed.with_kill ? kill_cost : Duration::zero())
+        << " (a bare kill)";
   }
   for (const Reached& reached : reached_) EXPECT_GE(reached.share, reached.least) << reached.what;
 #endif
 }
 
 Duration FaultRow::allowance(const Timed& timed, Duration late, Duration kill_cost) {
-  return timed.wakeups * late + (timed.with_kill ? kill_cost : Duration::zero());
+  return late + (timed.with_kill ? kill_cost : Duration::zero());
 }
 
-void FaultRow::took(const std::string& what, Duration time, Duration bound, bool with_kill, int wakeups) {
+void FaultRow::took(const std::string& what, Duration time, Duration bound, bool with_kill) {
   for (Timed& timed : timed_) {
     if (timed.what != what) continue;
     timed.worst = std::max(timed.worst, time);
     ++timed.times;
     return;
   }
-  timed_.push_back(
-      {.what = what, .worst = time, .bound = bound, .with_kill = with_kill, .wakeups = wakeups, .times = 1});
+  timed_.push_back({.what = what, .worst = time, .bound = bound, .with_kill = with_kill, .times = 1});
 }
 
 void FaultRow::reached(const std::string& what, double share, double least) {

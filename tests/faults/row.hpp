@@ -2,7 +2,7 @@
 // and in the release build also how long it took, in the worst case of the row.
 //
 // A bound allows for what the machine adds: the longest that a control thread, which only sleeps, was late in the same
-// test, for each time that somebody must be woken one after another, and, where the row contains a kill, 1.5 × what killing an equally large process takes by itself. A test in
+// test, and, where the row contains a kill, 1.5 × what killing an equally large process takes by itself. A test in
 // which the control thread was more than 50 ms late has measured the machine: it is reported as invalid (skipped).
 //
 // Thread-safety: one thread at a time.
@@ -37,9 +37,8 @@ class FaultRow : public LeakChecked {
   void SetUp() override;
   void TearDown() override;
 
-  // One measurement of `what`, which may take `bound`; `with_kill` as above. `wakeups`: each of which may be as late as the
-  // control thread; the two of a fault that is noticed by one thread and told to another, unless more are named.
-  void took(const std::string& what, Duration time, Duration bound, bool with_kill = false, int wakeups = 2);
+  // One measurement of `what`, which may take `bound`; `with_kill` as above.
+  void took(const std::string& what, Duration time, Duration bound, bool with_kill = false);
   // A share that must be at least `least`; judged, as times are, only where the machine was quiet enough.
   void reached(const std::string& what, double share, double least);
   // A fact for the table that has no bound in time.
@@ -54,7 +53,6 @@ class FaultRow : public LeakChecked {
     Duration worst;
     Duration bound;
     bool with_kill;
-    int wakeups;
     int times;
   };
   struct Reached {

@@ -286,7 +286,7 @@ class Shell {
   mutable std::mutex mutex_;
   core::Core core_;
   core::Breakers breakers_;
-  core::RetryBudget retry_budget_;
+  core::RetryBudget retry_budget_{static_cast<unsigned>(options_.retry_percent)};
   core::Effects effects_;            // scratch of a step
   std::vector<core::Effect> inbox_;  // for the supervisor
   Records records_;

@@ -12,16 +12,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <lair/pool.hpp>
-#include <random>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "os/pidfd.hpp"
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
+#include "support/tormentor.hpp"
 
 namespace lair::test::dspy_storm {
 namespace {
@@ -32,9 +30,6 @@ constexpr std::size_t kWorkers = 4;
 constexpr std::size_t kConcurrency = 2;
 constexpr std::size_t kSessions = 8;
 constexpr Duration kKillEvery = 200ms;
-// A kill takes `kConcurrency` calls with it, and retries are at most a tenth of all calls. A machine that makes fewer calls than
-// these between two kills has fewer kills.
-constexpr std::uint64_t kCallsBetweenKills = 30;
 
 std::uint64_t calls_wanted() { return std::getenv("LAIR_LONG") != nullptr ? 10'000 : 1'000; }
 
@@ -51,6 +46,8 @@ PoolOptions dspy_options() {
   options.worker.start = "fork";  // DSPy's import takes seconds; a fork does not
   options.worker.preload = {"lair_dspy"};
   options.concurrency = kConcurrency;
+  options.retry_percent =
+      100;  // a kill takes `kConcurrency` calls with it, and there may be few between two kills
   options.start_timeout = 5min;
   options.timeout = 5min;
   options.checkout_timeout = 5min;
@@ -96,7 +93,6 @@ class DspyStorm : public LeakChecked {
           session.try_call({.idempotent = idempotent, .retries = idempotent ? 10 : 0}, "execute_program",
                            kwargs{{"program_id", number % 2 == 0 ? "predict" : "chain_of_thought"},
                                   {"inputs", {{"question", question}}}});
-      ++ended_;
       if (done) {
         ++completed_[i];
         EXPECT_EQ(done->at("outputs").at("answer"), question + ", with the key of " + name_of(i));
@@ -109,32 +105,12 @@ class DspyStorm : public LeakChecked {
   }
 
   void kill_until(const Pool& pool, const std::atomic<bool>& done) {
-    std::mt19937 random(7);
-    std::set<std::pair<std::uint32_t, std::uint64_t>> killed;
+    Tormentor tormentor(pool);
     auto next = SteadyClock::now();
-    std::uint64_t calls = 0;
-    const auto due = [&] { return done || (SteadyClock::now() >= next && ended_ >= calls); };
-    while (eventually(due, 1h) && !done) {
-      std::vector<WorkerStats> victims;
-      for (const WorkerStats& worker : pool.stats().workers) {
-        const bool up = worker.state == SlotState::kIdle || worker.state == SlotState::kBusy;
-        if (up && worker.calls > 0 && killed.count({worker.slot, worker.generation}) == 0)
-          victims.push_back(worker);
-      }
-      if (victims.empty()) {
-        next = SteadyClock::now() + 5ms;
-        continue;
-      }
-      const WorkerStats victim = victims[random() % victims.size()];
-      const os::Fd process = os::open_pidfd(victim.pid);
-      const WorkerStats now = pool.stats().workers[victim.slot];
-      // Only if the number meant that worker when its descriptor was opened.
-      if (!process || now.generation != victim.generation || now.pid != victim.pid) continue;
-      if (!os::signal_pidfd(process.get(), SIGKILL)) continue;
-      killed.insert({victim.slot, victim.generation});
-      ++kills_;
-      next = SteadyClock::now() + kKillEvery;
-      calls = ended_ + kCallsBetweenKills;
+    while (eventually([&] { return done || SteadyClock::now() >= next; }, 1h) && !done) {
+      const bool hit = tormentor.hit(SIGKILL);
+      kills_ += hit ? 1 : 0;
+      next = SteadyClock::now() + (hit ? kKillEvery : 5ms);
     }
   }
 
@@ -167,7 +143,6 @@ class DspyStorm : public LeakChecked {
   }
 
   std::atomic<std::uint64_t> begun_ = 0;
-  std::atomic<std::uint64_t> ended_ = 0;
   std::atomic<std::uint64_t> lost_ = 0;
   std::atomic<unsigned> kills_ = 0;
   std::array<std::atomic<std::uint64_t>, kSessions> completed_ = {};

@@ -43,6 +43,7 @@ class Dspy : public ::testing::Test {
   static void SetUpTestSuite() {
     WorkerSpec worker = python("lair_dspy");
     worker.interpreter = environment("LAIR_TEST_PYTHON");
+    worker.python_path = {LAIR_TEST_SOURCE_DIR "/tests/dspy"};  // modules_of_tests
     pool = std::make_unique<Pool>(PoolOptions{.name = "dspy",
                                               .worker = worker,
                                               .size = 2,
@@ -181,6 +182,42 @@ TEST_F(Dspy, RewardsChoose) {
       anonymous().best_of_n("question -> answer", reward, {.n = 2, .threshold = 3, .inner = "predict"});
   EXPECT_EQ(best.call<Town>({{"question", "capital of Oz?"}}).answer, "Ozville");
   EXPECT_GE(asked, 1);
+}
+
+TEST_F(Dspy, RefinementGivesAdviceBetweenAttempts) {
+  std::vector<std::string> judged;
+  const auto brief = judge(*pool, "brief", [&](const Json&, const Town& got) {
+    judged.push_back(got.answer);
+    return got.answer.size() < 10 ? 1.0 : 0.1;
+  });
+  auto refined =
+      in_session().refine("question -> answer", brief, {.n = 2, .threshold = 0.5, .inner = "predict"});
+  EXPECT_EQ(refined.call<Town>({{"question", "refine me"}}).answer, "short");
+  EXPECT_EQ(judged, (std::vector<std::string>{"much too long an answer", "short"}));
+}
+
+TEST_F(Dspy, ProgramsOfThoughtRunTheCodeThatTheyWrite) {
+  auto dspy = in_session();
+  auto thought = dspy.program_of_thought("question -> answer", {.interpreter = "local"});
+  EXPECT_EQ(thought.call<Town>({{"question", "6 * 7?"}}).answer, "42");
+  EXPECT_EQ(dspy.try_create({.type = "program_of_thought",
+                             .signature = "question -> answer",
+                             .options = {.interpreter = "sh"}})
+                .error()
+                .kind,
+            ErrorKind::kRemote);
+}
+
+TEST_F(Dspy, CustomModulesComeByTheirImportPath) {
+  auto dspy = in_session();
+  auto two = dspy.custom("modules_of_tests:TwoSteps", {{"style", "fancy"}});
+  const auto found = two({{"question", "two steps?"}});
+  EXPECT_EQ(found["answer"], "yes");
+  EXPECT_EQ(found["verdict"], true);
+  EXPECT_EQ(found["style"], "fancy");
+  EXPECT_EQ(found.lm_calls(), 2u);
+  const Definition none{.type = "custom", .options = {.options = {{"module", "modules_of_tests:Missing"}}}};
+  EXPECT_EQ(dspy.try_create(none).error().python->type, "lair_dspy.InvalidArgument");
 }
 
 TEST_F(Dspy, CompiledProgramsAreKept) {

@@ -253,27 +253,19 @@ class Measurements {
   std::vector<Sized> by_workers_;
 };
 
+void measure(const Settings& settings, Rows& rows, Json& machine) {
+  Measurements measurements(settings);
+  machine["dspy"] = measurements.dspy_version();
+  Rows warm_up;
+  for (int round = 0; round < 2; ++round) measurements.measure(warm_up, round);
+  for (int round = 0; round < settings.rounds; ++round) {
+    tell(settings, kAllCores, round);
+    measurements.measure(rows, round);
+  }
+}
+
 }  // namespace
 
 }  // namespace bench
 
-int main(int argc, char** argv) {
-  using namespace bench;
-  Settings settings = settings_of(argc, argv, "dspy", 10);
-  try {
-    Json machine = machine_facts(resolve_python(settings));
-    Measurements measurements(settings);
-    machine["dspy"] = measurements.dspy_version();
-    Rows warm_up;
-    for (int round = 0; round < 2; ++round) measurements.measure(warm_up, round);
-    Rows rows;
-    for (int round = 0; round < settings.rounds; ++round) {
-      tell(settings, kAllCores, round);
-      measurements.measure(rows, round);
-    }
-    return finish(settings, rows, machine);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "dspy: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return bench::run(argc, argv, "dspy", 10, bench::measure); }

@@ -266,7 +266,7 @@ void measure_store(const Settings& settings, Rows& rows, const std::string& file
 
 // --- All of it ------------------------------------------------------------------------------------------
 
-void measure(const Settings& settings, Rows& rows) {
+void measure(const Settings& settings, Rows& rows, Json&) {
   const cpu_set_t all = all_cores();
   for (const std::string cores : {"one", "all"}) {
     run_on(cores == "one" ? one_core(all) : all);
@@ -293,16 +293,4 @@ void measure(const Settings& settings, Rows& rows) {
 
 }  // namespace bench
 
-int main(int argc, char** argv) {
-  using namespace bench;
-  Settings settings = settings_of(argc, argv, "sessions", 10);
-  try {
-    const Json machine = machine_facts(resolve_python(settings));
-    Rows rows;
-    measure(settings, rows);
-    return finish(settings, rows, machine);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "sessions: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return bench::run(argc, argv, "sessions", 10, bench::measure); }

@@ -33,8 +33,7 @@ class Signature {
   Signature();
   // "inputs -> outputs", each a list of `name` or `name: type`.
   template <std::convertible_to<std::string_view> Text>
-  Signature(const Text& text)
-      : Signature(parse(std::string_view(text)).value()) {}  // NOLINT: implicit by design
+  Signature(const Text& text) : Signature(parse(std::string_view(text)).value()) {}
 
   static Result<Signature> parse(std::string_view text);
   // A text, or the structure of docs/dspy.md: {"inputs": [...], "outputs": [...], "instructions": ..., "models": {...}}.

@@ -31,7 +31,7 @@ namespace lair::dspy {
 // An argument of a tool: what the language model is told of it. A name will do.
 struct ToolArgument {
   template <std::convertible_to<std::string> Text>
-  ToolArgument(Text&& given) : name(std::forward<Text>(given)) {}  // NOLINT: implicit by design
+  ToolArgument(Text&& given) : name(std::forward<Text>(given)) {}
   ToolArgument(std::string given, std::string told, std::optional<Json> otherwise = {}, Json schema = {})
       : name(std::move(given)),
         description(std::move(told)),

@@ -47,7 +47,7 @@ class Inputs {
   }
   template <class T>
   requires(!std::same_as<T, Inputs> && std::constructible_from<Json, const T&>) Inputs(const T& values)
-      : json_(values) {}  // NOLINT: implicit by design
+      : json_(values) {}
 
   const Json& json() const& noexcept { return json_; }
   Json&& json() && noexcept { return std::move(json_); }

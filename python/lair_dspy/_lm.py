@@ -121,7 +121,7 @@ def _construct(settings: dict[str, Any]) -> Any:
 def _lm_class() -> Any:
     dspy = need()
 
-    class LM(dspy.LM):  # type: ignore[misc, name-defined]
+    class LM(dspy.LM):
         """dspy.LM that tells the run which asks it, if that has no other way to know.
 
         DSPy's callbacks could do this, at the price of looking at the signatures of what they are called for.

@@ -224,7 +224,7 @@ class Rig {
   double rate_ = 0;
 };
 
-void measure(const Settings& settings, Rows& rows) {
+void measure(const Settings& settings, Rows& rows, Json&) {
   const cpu_set_t all = all_cores();
   for (const std::string cores : {"one", "all"}) {
     run_on(cores == "one" ? one_core(all) : all);
@@ -242,16 +242,4 @@ void measure(const Settings& settings, Rows& rows) {
 
 }  // namespace bench
 
-int main(int argc, char** argv) {
-  using namespace bench;
-  Settings settings = settings_of(argc, argv, "calls", 20);
-  try {
-    const Json machine = machine_facts(resolve_python(settings));
-    Rows rows;
-    measure(settings, rows);
-    return finish(settings, rows, machine);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "calls: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return bench::run(argc, argv, "calls", 20, bench::measure); }

@@ -283,4 +283,19 @@ inline int finish(const Settings& settings, const Rows& rows, const Json& machin
   return 1;
 }
 
+// A program of bench/: `measure` adds to the rows, and may add to the machine's facts.
+inline int run(int argc, char** argv, const std::string& program, int rounds,
+               const std::function<void(const Settings&, Rows&, Json&)>& measure) {
+  Settings settings = settings_of(argc, argv, program, rounds);
+  try {
+    Json machine = machine_facts(resolve_python(settings));
+    Rows rows;
+    measure(settings, rows, machine);
+    return finish(settings, rows, machine);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program.c_str(), error.what());
+    return 1;
+  }
+}
+
 }  // namespace bench

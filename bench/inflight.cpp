@@ -220,15 +220,7 @@ void measure_callbacks(const Settings& settings, Rows& rows) {
   rows.add("callback", kCores, 1e6 * median(between), "µs", Ratio{median(between) / median(calls), "a call"});
 }
 
-}  // namespace
-
-}  // namespace bench
-
-int main(int argc, char** argv) {
-  using namespace bench;
-  Settings settings = settings_of(argc, argv, "inflight", 10);
-  const Json machine = machine_facts(resolve_python(settings));
-  Rows rows;
+void measure(const Settings& settings, Rows& rows, Json&) {
   for (int round = 0; round < settings.rounds; ++round) {
     tell(settings, kCores, round);
     measure_many(settings, rows);
@@ -237,5 +229,10 @@ int main(int argc, char** argv) {
     measure_streams(settings, rows);
     measure_callbacks(settings, rows);
   }
-  return finish(settings, rows, machine);
 }
+
+}  // namespace
+
+}  // namespace bench
+
+int main(int argc, char** argv) { return bench::run(argc, argv, "inflight", 10, bench::measure); }

@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -20,6 +21,20 @@
 #include <vector>
 
 namespace bench {
+
+// Processor time that a process has used, in hundredths.
+inline double cpu_seconds(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0;
+  double system = 0;
+  if (!(fields >> user >> system)) throw std::runtime_error("no process " + std::to_string(pid));
+  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
 
 // A program whose stdin and stdout are the other end of `fd()`. It ends at end-of-file; the destructor waits for that.
 class Program {
@@ -47,6 +62,7 @@ class Program {
     if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
   }
 
+  pid_t pid() const { return pid_; }
   void write(std::string_view bytes) {
     if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
       fail("send", errno);
@@ -57,6 +73,12 @@ class Program {
     const ssize_t count = ::recv(fd_, buffer, sizeof buffer, 0);
     if (count <= 0) fail("the program's answer", count == 0 ? EPIPE : errno);
     to.append(buffer, static_cast<std::size_t>(count));
+  }
+  // A line, of a program that writes one at a time.
+  std::string line() {
+    std::string text;
+    while (text.find('\n') == text.npos) read(text);
+    return text.substr(0, text.find('\n'));
   }
 
  private:
@@ -106,24 +128,19 @@ class Peer {
   };
   Peer(std::string name, std::vector<std::string> command)
       : name_(std::move(name)), program_(std::move(command)) {
-    if (line() != "ready") throw std::runtime_error(name_ + " does not start");
+    if (program_.line() != "ready") throw std::runtime_error(name_ + " does not start");
   }
 
   const std::string& name() const { return name_; }
   Answer measure(std::size_t size, std::size_t callers, std::size_t calls) {
     program_.write(std::to_string(size) + ' ' + std::to_string(callers) + ' ' + std::to_string(calls) + '\n');
     Answer answer;
-    std::istringstream text(line());
+    std::istringstream text(program_.line());
     if (!(text >> answer.per_second >> answer.p50_us)) throw std::runtime_error(name_ + ": " + text.str());
     return answer;
   }
 
  private:
-  std::string line() {
-    std::string text;
-    while (text.find('\n') == text.npos) program_.read(text);
-    return text.substr(0, text.find('\n'));
-  }
   std::string name_;
   Program program_;
 };

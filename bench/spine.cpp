@@ -180,16 +180,8 @@ bool has_numpy(const Settings& settings) {
   return false;
 }
 
-}  // namespace
-
-}  // namespace bench
-
-int main(int argc, char** argv) {
-  using namespace bench;
-  Settings settings = settings_of(argc, argv, "spine", 5);
-  const Json machine = machine_facts(resolve_python(settings));
+void measure(const Settings& settings, Rows& rows, Json&) {
   const bool with_numpy = has_numpy(settings);
-  Rows rows;
   for (int round = 0; round < settings.rounds; ++round) {
     tell(settings, kCores, round);
     measure_scaling(settings, rows);
@@ -198,5 +190,10 @@ int main(int argc, char** argv) {
     measure_recovery(settings, rows);
     if (with_numpy) measure_warm_parent(settings, rows);
   }
-  return finish(settings, rows, machine);
 }
+
+}  // namespace
+
+}  // namespace bench
+
+int main(int argc, char** argv) { return bench::run(argc, argv, "spine", 5, bench::measure); }

@@ -1,4 +1,4 @@
-# The C++ tests: one program for each of tests/{unit,process,e2e,…}, every test known to ctest by name and
+# The C++ tests: one program for each of tests/{unit,simulator,process,e2e,…}, every test known to ctest by name and
 # labelled by folder. `tests/<folder>/*_main.cpp` are programs of their own (bin/<stem>) that tests start.
 enable_testing()
 find_package(GTest 1.12 REQUIRED)
@@ -18,23 +18,31 @@ endif()
 # Three builds of CI compile the tests, which is most of the time that a test run takes: in few pieces, so that templates are
 # instantiated once for several files, and with one precompiled header. What is optimised is Lair; the everyday build has
 # none of this, so that a missing #include is noticed.
+set(quick OFF)
+if(LAIR_SANITIZE OR CMAKE_BUILD_TYPE STREQUAL "Release")
+  set(quick ON)
+endif()
 function(lair_quick_to_compile target)
-  if(NOT LAIR_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Release")
+  if(NOT quick)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  # Where times count: of a template that both instantiate, the linker takes the tests' unoptimised copy.
-  if(target MATCHES "faults" AND NOT LAIR_SANITIZE)
+  # Where times count, or where the test itself is what takes the time: of a template that both instantiate, the linker takes
+  # the tests' unoptimised copy.
+  if((target MATCHES "faults" AND NOT LAIR_SANITIZE) OR target MATCHES "simulator")
     return()
   endif()
-  target_compile_options(${target} PRIVATE -O0)
+  target_compile_options(${target} PRIVATE -O0 -fno-function-sections -fno-data-sections)
+  if(NOT LAIR_SANITIZE)
+    target_compile_options(${target} PRIVATE -g0)  # a failed test says where; the sanitizers' reports need line numbers
+  endif()
   # Checks of every access, in code that has half of its accesses in GoogleTest: a third of the time. The library has
   # them, and the tests have AddressSanitizer.
   if(LAIR_SANITIZE MATCHES "undefined")
     target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,object-size,vptr)
   endif()
   if(target STREQUAL "lair-test-support-objects")
-    target_precompile_headers(${target} PRIVATE <gtest/gtest.h> <lair/pool.hpp>)
+    target_precompile_headers(${target} PRIVATE tests/support/precompiled.hpp)
   else()
     target_precompile_headers(${target} REUSE_FROM lair-test-support-objects)
   endif()
@@ -45,19 +53,25 @@ target_include_directories(lair-test-support INTERFACE ${PROJECT_SOURCE_DIR}/tes
 target_compile_definitions(lair-test-support INTERFACE
   LAIR_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LAIR_TEST_BIN_DIR="${PROJECT_BINARY_DIR}/bin")
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
+if(NOT quick)
+  list(FILTER support_sources EXCLUDE REGEX "/support/json\\.cpp$")
+endif()
+# All that the hosts take from there.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/json.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(support_sources)
   add_library(lair-test-support-objects STATIC ${support_sources})
   lair_target(lair-test-support-objects)
   lair_quick_to_compile(lair-test-support-objects)
-  target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog SQLite::SQLite3 GTest::gtest
-                                                          GTest::gmock)
+  target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog SQLite::SQLite3 tsl::robin_map
+                                                          GTest::gtest GTest::gmock)
   target_include_directories(lair-test-support-objects PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(lair-test-support-objects PRIVATE
     $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
   target_link_libraries(lair-test-support INTERFACE lair-test-support-objects)
 endif()
 # After the support library: a main() of its own wins over GoogleTest's.
-target_link_libraries(lair-test-support INTERFACE ${lair_private} spdlog::spdlog SQLite::SQLite3 GTest::gtest_main GTest::gmock)
+target_link_libraries(lair-test-support INTERFACE ${lair_private} spdlog::spdlog SQLite::SQLite3 tsl::robin_map
+                                                 GTest::gtest_main GTest::gmock)
 
 # Workers in C.
 enable_language(C)
@@ -83,6 +97,10 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT LAIR_SANITIZE)
 endif()
 
 set(folders unit process e2e faults chaos)
+# The core is pure code with one thread: ThreadSanitizer could find nothing there.
+if(NOT LAIR_SANITIZE MATCHES "thread")
+  list(APPEND folders simulator)
+endif()
 # Under ThreadSanitizer they take minutes, and make other calls fail, not other threads.
 if(CMAKE_BUILD_TYPE STREQUAL "Debug" AND LAIR_DEVELOPER AND NOT LAIR_SANITIZE MATCHES "thread")
   list(APPEND folders failpoints)
@@ -99,7 +117,7 @@ foreach(folder ${folders})
     set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/unit/asio_test.cpp
       ${PROJECT_SOURCE_DIR}/tests/e2e/asio_call_forms_test.cpp PROPERTIES COMPILE_OPTIONS -Wno-tsan)
   endif()
-  # Pure code with one thread: ThreadSanitizer could find nothing there.
+  # Nor in the rest of what is pure.
   if(LAIR_SANITIZE MATCHES "thread")
     list(FILTER sources EXCLUDE REGEX "/unit/(base|core|wire)_[^/]*$")
   endif()
@@ -108,7 +126,8 @@ foreach(folder ${folders})
   foreach(helper_source ${helper_sources})
     cmake_path(GET helper_source STEM helper)
     lair_program(${helper} ${helper_source})
-    target_link_libraries(${helper} PRIVATE ${lair_private} spdlog::spdlog)
+    lair_quick_to_compile(${helper})
+    target_link_libraries(${helper} PRIVATE lair-test-support-objects)  # with the precompiled header
     target_include_directories(${helper} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(${helper} PRIVATE
       $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
@@ -157,4 +176,11 @@ endforeach()
 
 if(times_count)
   include(tests/planted/bugs.cmake)
+
+  # Not for ctest: tests/dspy/test_cpp.py runs it, where DSPy is installed and a language model for tests listens.
+  file(GLOB sources CONFIGURE_DEPENDS tests/dspy/*_test.cpp)
+  lair_program(lair-dspy-tests ${sources})
+  lair_quick_to_compile(lair-dspy-tests)
+  target_link_libraries(lair-dspy-tests PRIVATE lair-test-support)
+  add_dependencies(lair-dspy-tests lair-keeper)
 endif()

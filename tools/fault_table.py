@@ -21,7 +21,7 @@ def verdict(row: dict, time: dict | None) -> str:
 
 
 def allowance(row: dict, time: dict) -> float:
-    return row["late_ms"] + (row["kill_ms"] if time["with_kill"] else 0.0)
+    return time["allowance_ms"]
 
 
 def main(path: str) -> int:

@@ -168,6 +168,8 @@ struct PoolOptions {
   BreakerOptions breaker = {};
   // How often a call that is marked `idempotent` is tried again, unless it says so itself. At most 100.
   std::size_t retries = 2;
+  // Retries are at most so many per cent of the pool's calls, and ten more. 1 to 100.
+  std::size_t retry_percent = 10;
 
   // Calls from Python to exposed functions, of calls that were made by such functions, and so on: how deep. 1 to 100.
   std::size_t max_nesting = 8;
@@ -242,9 +244,9 @@ struct CallOptions {
   // The command may run twice without harm: it is tried again also when its worker was lost, or broke the protocol, after
   // it may have run.
   bool idempotent = false;
-  // How often it may be tried again, after a short wait, within its timeout and the pool's budget (retries are at most a
-  // tenth of the calls, and ten more). Absent: the pool's `retries` if idempotent, else 0. Where it is not
-  // idempotent, only what has certainly not run is tried again: a full queue, workers that were lost before. Not for leases.
+  // How often it may be tried again, after a short wait, within its timeout and the pool's budget
+  // (`retry_percent`). Absent: the pool's `retries` if idempotent, else 0. Where it is not idempotent, only what has
+  // certainly not run is tried again: a full queue, workers that were lost before. Not for leases.
   std::optional<std::size_t> retries = {};
   // A stop request ends the call at once with kCancelled, wherever it is. Its worker is told to give it up, and stays.
   std::stop_token stop = {};

@@ -99,9 +99,9 @@ class Pool final : public Endpoint {
   // The session of this name, opened if there is none (lair/session.hpp, docs/sessions.md). Never blocks. kInvalidArgument: the
   // id is empty or longer than 256 bytes, or the session has another affinity; kOverloaded: `max_sessions`, or too many
   // workers are exclusively somebody's already.
-  Result<Session> try_session(std::string id, const SessionOptions& options = {});
-  Session session(std::string id, const SessionOptions& options = {}) {
-    return try_session(std::move(id), options).value();
+  Result<Session> try_session(std::string_view id, const SessionOptions& options = {});
+  Session session(std::string_view id, const SessionOptions& options = {}) {
+    return try_session(id, options).value();
   }
   // The session of this id, if there is one.
   std::optional<Session> find_session(std::string_view id) const;

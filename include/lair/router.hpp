@@ -68,8 +68,8 @@ class Router final : public Endpoint {
                                      Json arguments) override;
 
   // As Pool's, on the side where it is already, or else on that of its share. kInvalidArgument for sides that are no pools.
-  Result<RoutedSession> try_session(std::string id, const SessionOptions& options = {});
-  RoutedSession session(std::string id, const SessionOptions& options = {});
+  Result<RoutedSession> try_session(std::string_view id, const SessionOptions& options = {});
+  RoutedSession session(std::string_view id, const SessionOptions& options = {});
 
   RouterStats stats() const;
   void reset_stats();
@@ -102,8 +102,8 @@ class RoutedSession final : public Endpoint {
   bool second_;
 };
 
-inline RoutedSession Router::session(std::string id, const SessionOptions& options) {
-  return try_session(std::move(id), options).value();
+inline RoutedSession Router::session(std::string_view id, const SessionOptions& options) {
+  return try_session(id, options).value();
 }
 
 }  // namespace lair

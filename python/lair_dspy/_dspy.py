@@ -15,6 +15,7 @@ from lair_dspy import _secrets
 from lair_dspy._errors import DspyMissing
 
 _MEMORY_ENTRIES = 20_000
+RUN = "lair_run"  # the setting of DSPy that holds the run
 SCOPE = "lair_scope"  # the setting of DSPy that tells whose answers are whose
 
 dspy: Any = None

@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 from lair_dspy import _secrets
-from lair_dspy._dspy import need
+from lair_dspy._dspy import RUN, need
 from lair_dspy._errors import InvalidLM, among
 
 _PREFIX = {"google": "gemini"}  # what the original called it
@@ -87,9 +88,12 @@ def _model(settings: dict[str, Any]) -> tuple[str, str]:
     raise InvalidLM(f"whose model is {model!r}? Write 'provider/{model}', or set provider or api_base")
 
 
-def make(settings: dict[str, Any]) -> Any:
-    """The dspy.LM of these settings; the same one for the same settings, so that connections are kept."""
-    key = fingerprint(settings)
+def make(settings: dict[str, Any], key: str | None = None) -> Any:
+    """The dspy.LM of these settings; the same one for the same settings, so that connections are kept.
+
+    ``key``: their fingerprint, if the caller has it.
+    """
+    key = key or fingerprint(settings)
     found = _made.get(key)
     if found is None:
         found = _made[key] = _construct(settings)
@@ -100,7 +104,7 @@ def make(settings: dict[str, Any]) -> Any:
 
 
 def _construct(settings: dict[str, Any]) -> Any:
-    dspy = need()
+    lm_class = _lm_class()
     options = {
         name: value for name, value in settings.items() if name not in _OWN - {"temperature", "api_key"}
     }
@@ -108,9 +112,40 @@ def _construct(settings: dict[str, Any]) -> Any:
         options["api_key"] = os.environ.get(variable)
     _secrets.remember({name: value for name, value in options.items() if _secrets.is_secret_name(name)})
     try:
-        return dspy.LM(settings["model"], **options)
+        return lm_class(settings["model"], **options)
     except Exception as error:
         raise InvalidLM(_secrets.redact(f"DSPy refuses the LM {settings['model']!r}: {error}")) from None
+
+
+@cache
+def _lm_class() -> Any:
+    dspy = need()
+
+    class LM(dspy.LM):
+        """dspy.LM that tells the run which asks it, if that has no other way to know.
+
+        DSPy's callbacks could do this, at the price of looking at the signatures of what they are called for.
+        """
+
+        def __call__(self, prompt: Any = None, *, messages: Any = None, **more: Any) -> Any:
+            run = dspy.settings.get(RUN)
+            if run is None or not run.hears_from_its_lm:
+                return super().__call__(prompt, messages=messages, **more)
+            with run.asking(self, {"prompt": prompt, "messages": messages}) as asked:
+                asked["outputs"] = super().__call__(prompt, messages=messages, **more)
+            return asked["outputs"]
+
+        async def acall(self, prompt: Any = None, *, messages: Any = None, **more: Any) -> Any:
+            run = dspy.settings.get(RUN)
+            if run is None or not run.hears_from_its_lm:
+                return await super().acall(prompt, messages=messages, **more)
+            with run.asking(self, {"prompt": prompt, "messages": messages}) as asked:
+                asked["outputs"] = await super().acall(prompt, messages=messages, **more)
+            return asked["outputs"]
+
+    # Whose state is that of DSPy's own class, wherever DSPy writes it down.
+    LM.__module__, LM.__qualname__ = dspy.LM.__module__, dspy.LM.__qualname__
+    return LM
 
 
 def fingerprint(*settings: Any) -> str:

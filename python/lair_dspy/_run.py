@@ -81,15 +81,34 @@ class Run:
         self.lm_settings = settings
         self.keeps_history = history
         self.history: list[dict[str, Any]] = []
+        self._open: dict[Any, dict[str, Any]] = {}  # LM calls under way, for the history
         self.usage = Usage()
         self.lm_calls = 0
         self.stopped = False
         self.started = time.monotonic()
+        self.hears_from_its_lm = False  # and not from DSPy's callbacks
         self._alone = getattr(lair_worker.context(), "concurrency", None) == 1
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
 
     # --- the LM ---------------------------------------------------------------------------------------
+
+    def asks_no_other_lm(self) -> Run:
+        """Said of a run that does nothing but its program, where that is one of DSPy's simplest."""
+        self.hears_from_its_lm = self.built.program_type in _NEVER_ASK_THE_HOST
+        return self
+
+    @contextmanager
+    def asking(self, lm: Any, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Around a call of an LM, whose ``outputs`` go into what this gives."""
+        asked: dict[str, Any] = {"outputs": None}
+        self.lm_begins(id(asked), lm, inputs)
+        try:
+            yield asked
+        except BaseException as error:
+            self.lm_ends(id(asked), None, error)
+            raise
+        self.lm_ends(id(asked), asked["outputs"], None)
 
     @contextmanager
     def settings(self, **more: Any) -> Iterator[None]:
@@ -102,15 +121,16 @@ class Run:
             )
         own = self.lm_settings or {}
         adapter = self.built.record.get("adapter") or own.get("adapter")
+        key, also = _lm.fingerprint(own), more.pop("also", None)
         with dspy.context(
-            lm=_lm.make(own) if own else None,
+            lm=_lm.make(own, key) if own else None,
             adapter=_lm.adapter_of(adapter),
             trace=[],
-            callbacks=[_recorder_class()(self)],
+            callbacks=[] if self.hears_from_its_lm else [_recorder_class()(self)],
             usage_tracker=self.usage,
             disable_history=True,  # DSPy's is the process's, and has all sessions' prompts
             warn_on_type_mismatch=False,  # the inputs have been checked
-            **{_tools.RUN: self, SCOPE: _lm.fingerprint(own, more.pop("also", None))},
+            **{_tools.RUN: self, SCOPE: _lm.fingerprint(key, also) if also else key},
             **more,
         ):
             yield
@@ -161,6 +181,26 @@ class Run:
             )
         return self.signature.give(values)
 
+    def lm_begins(self, call_id: Any, lm: Any, inputs: dict[str, Any]) -> None:
+        """An LM is about to be asked."""
+        if self.stopped:
+            raise Stopped
+        self.lm_calls += 1
+        if self.keeps_history:
+            messages = inputs.get("messages") or [{"role": "user", "content": inputs.get("prompt")}]
+            entry = {"model": lm.model, "messages": plain(messages), "started": time.monotonic()}
+            self._open[call_id] = entry
+
+    def lm_ends(self, call_id: Any, outputs: Any, exception: BaseException | None) -> None:
+        """It has answered, or failed."""
+        entry = self._open.pop(call_id, None)
+        if entry is not None:
+            entry["seconds"] = round(time.monotonic() - entry.pop("started"), 6)
+            entry["outputs"] = plain(outputs)
+            if exception is not None:
+                entry["error"] = _secrets.redact(f"{type(exception).__name__}: {exception}")
+            self.history.append(_secrets.masked(entry))
+
     # --- the end --------------------------------------------------------------------------------------
 
     def seconds(self) -> float:
@@ -195,29 +235,20 @@ def _recorder_class() -> Any:
     from dspy.utils.callback import BaseCallback
 
     class Recorder(BaseCallback):
-        """Sees all calls of LMs in a run."""
+        """Sees all calls of LMs in a run, also of LMs that a module has made by itself.
+
+        DSPy calls it for modules and adapters, too, which costs more than all else that is done for a run. So
+        runs that have no such LMs are told by their LM itself (``_lm``).
+        """
 
         def __init__(self, run: Run) -> None:
             self._run = run
-            self._open: dict[str, dict[str, Any]] = {}
 
         def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-            if self._run.stopped:
-                raise Stopped
-            self._run.lm_calls += 1
-            if self._run.keeps_history:
-                messages = inputs.get("messages") or [{"role": "user", "content": inputs.get("prompt")}]
-                entry = {"model": instance.model, "messages": plain(messages), "started": time.monotonic()}
-                self._open[call_id] = entry
+            self._run.lm_begins(call_id, instance, inputs)
 
         def on_lm_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
-            entry = self._open.pop(call_id, None)
-            if entry is not None:
-                entry["seconds"] = round(time.monotonic() - entry.pop("started"), 6)
-                entry["outputs"] = plain(outputs)
-                if exception is not None:
-                    entry["error"] = _secrets.redact(f"{type(exception).__name__}: {exception}")
-                self._run.history.append(_secrets.masked(entry))
+            self._run.lm_ends(call_id, outputs, exception)
 
     return Recorder
 
@@ -239,7 +270,13 @@ def failure(error: Exception) -> LairDspyError:
 async def opened(scope: Scope, program_id: Any, program_data: Any, lm: Any, history: bool = False) -> Run:
     """The run of a program that the store has, or that comes with the call."""
     if program_data is None:
-        (built, use), of_session = await asyncio.gather(_programs.find(scope, program_id), scope.get(LM))
+        asked = asyncio.ensure_future(scope.get(LM))  # at the same time
+        try:
+            built, use = await _programs.find(scope, program_id)
+        except BaseException:
+            asked.cancel()
+            raise
+        of_session = await asked
     else:
         record = _programs.record_of_data(program_data, program_id)
         built, use, of_session = _programs.built_of("data", record), None, await scope.get(LM)

@@ -63,7 +63,7 @@ async def execute(run: _run.Run, inputs: Any, config: Any) -> dict[str, Any]:
     else:
         value = inputs_of(run, inputs, config)
         async with run.counted():
-            with run.settings():
+            with run.asks_no_other_lm().settings():
                 result["outputs"] = run.answer(await run.ask(run.built.fresh(), value))
     return result | ended(run)
 

@@ -13,12 +13,11 @@ from typing import Any
 from lair_worker import host
 
 from lair_dspy import _types
-from lair_dspy._dspy import need
+from lair_dspy._dspy import RUN, need
 from lair_dspy._errors import InvalidArgument, InvalidSignature, among
 from lair_dspy._signature import plain
 
 _TOOL_KEYS = {"name", "description", "args", "host", "keywords", "import"}
-RUN = "lair_run"  # the setting of DSPy that holds the run
 
 
 async def ask_host(name: str, args: list[Any], keywords: dict[str, Any]) -> Any:

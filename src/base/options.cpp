@@ -294,6 +294,7 @@ Result<void> check_values(const PoolOptions& options) {
   if (options.verify == "shutdown") return refuse("verify", "'shutdown' would end the worker");
   if (auto ok = check_breaker(options.breaker); !ok) return ok;
   if (auto ok = check_number("retries", options.retries, 0, 100); !ok) return ok;
+  if (auto ok = check_number("retry_percent", options.retry_percent, 1, 100); !ok) return ok;
   if (auto ok = check_number("concurrency", options.concurrency, 1, 65536); !ok) return ok;
   if (auto ok = check_number("max_nesting", options.max_nesting, 1, 100); !ok) return ok;
   if (auto ok = check_number("max_sessions", options.max_sessions, 1, 10'000'000); !ok) return ok;

@@ -58,6 +58,8 @@ class Core {
   bool failed() const { return restarts_.failed(); }
   bool shutting_down() const { return shutting_down_; }
   bool drained() const { return drained_; }
+  // How long workers are held, on average of about the last 16 holds.
+  Duration mean_service() const { return mean_service_; }
   // While shutting down: when the calls in flight lose their workers.
   TimePoint grace_end() const { return grace_end_; }
   // Somebody holds a permit of this worker (its channel is with a caller).
@@ -291,6 +293,7 @@ class Core {
   void shed();
   TimePoint shed_at() const;
   void arm_shedding();
+  bool waits_for_any(const Waiter& waiter) const;
   const Waiter* oldest_in_line() const;
   const Waiter* next_to_shed() const;
   void refuse_hopeless();

@@ -90,11 +90,13 @@ void Core::serve() {
   if (admission_ == Admission::kPaused) return;
   std::size_t budget = free_permits();
   std::size_t kept = kept_permits();
+  bool lease_expired = false;
   for (auto i = queue_.first(); i != WaitQueue::kNone && budget + kept > 0;) {
     auto next = queue_.next(i);
     Waiter& waiter = queue_.at(i);
     if (waiter.deadline <= now_) {
       const Token token = waiter.token;
+      lease_expired |= waiter.exclusive;
       const auto follower = leave_line(token);
       if (next == WaitQueue::kNone) next = follower;
       refuse(token, RefuseReason::kExpired);
@@ -114,6 +116,7 @@ void Core::serve() {
     }
     i = next;
   }
+  if (lease_expired && multiplexed_) serve();  // others of the same instant may have been passed over for it
 }
 
 bool Core::can_serve() const {

@@ -1,12 +1,13 @@
 // When a failed call is tried again: which failures a retry can mend, how long it waits, and how many a pool can afford.
 //
 // A pool that is ill must not be stormed by the retries of all its callers: they share one budget, which each call
-// raises by a tenth of a retry and each retry lowers by one. It begins with ten and holds at most a hundred: so retries are at
-// most a tenth of the calls, and ten more.
+// raises by a part of a retry (a tenth, unless told otherwise) and each retry lowers by one. It begins with ten and holds at
+// most a hundred: so retries are at most that part of the calls, and ten more.
 //
 // Thread-safety: none; the shell's mutex guards the budget. The rest are functions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <lair/deadline.hpp>
 #include <lair/error.hpp>
@@ -16,23 +17,24 @@ namespace lair::core {
 
 class RetryBudget {
  public:
-  static constexpr unsigned kCallsPerRetry = 10;
   static constexpr unsigned kReserve = 10;  // retries
   static constexpr unsigned kMost = 100;    // retries that calls may save up for
 
+  // `percent`: of a retry, for each call; 1 to 100.
+  explicit RetryBudget(unsigned percent = 10) : percent_(percent) {}
+
   // A call was admitted.
-  void call() {
-    if (parts_ < kMost * kCallsPerRetry) ++parts_;
-  }
+  void call() { parts_ = std::min(parts_ + percent_, 100 * kMost); }
   // Takes one retry out of it, if there is one.
   bool take() {
-    if (parts_ < kCallsPerRetry) return false;
-    parts_ -= kCallsPerRetry;
+    if (parts_ < 100) return false;
+    parts_ -= 100;
     return true;
   }
 
  private:
-  unsigned parts_ = kReserve * kCallsPerRetry;
+  unsigned percent_;
+  unsigned parts_ = 100 * kReserve;  // of a hundred to a retry
 };
 
 // `idempotent`: the command may run twice. Never what would fail again (the call is wrong, Python raised, the pool has

@@ -162,7 +162,6 @@ bool Core::give_back(Row& row, Epoch epoch) {
   const auto hold =
       std::find_if(row.holds.begin(), row.holds.end(), [&](const Hold& h) { return h.epoch == epoch; });
   if (hold == row.holds.end()) return false;
-  // A moving average over about 16 holds, for retry_after.
   mean_service_ += (now_ - hold->since - mean_service_) / 16;
   row.taken -= hold->exclusive ? row.permits : 1;
   const SessionKey session = hold->session;

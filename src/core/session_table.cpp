@@ -58,4 +58,11 @@ const SessionRow* SessionTable::find(SessionKey key) const {
   return found == sessions_.end() ? nullptr : &found->second;
 }
 
+Duration patience_for_home(Duration typical_call, Duration remaining) {
+  constexpr Duration kLeast = std::chrono::milliseconds(25);
+  const Duration most = remaining / 10;
+  if (typical_call >= most / 10) return most;
+  return std::min(most, std::max(kLeast, 10 * typical_call));
+}
+
 }  // namespace lair::core

@@ -69,4 +69,8 @@ class SessionTable {
   std::size_t exclusive_ = 0;
 };
 
+// How long a call of a `prefer` session waits for its home until another worker is as good: as long as ten calls take (at 70 %
+// load fewer than one in a hundred calls waits so long), at least 25 ms, at most a tenth of the time that it has.
+Duration patience_for_home(Duration typical_call, Duration remaining);
+
 }  // namespace lair::core

@@ -257,7 +257,7 @@ void Core::call_ended(SessionKey key, Epoch epoch) {
   if (!session->waits) return;
   // It could not have been served before: whoever came meanwhile comes first.
   Waiter next = *queue_.take(session->first);
-  next.since = now_;
+  next.begin_anew(now_);
   in_line(queue_.push(next));
 }
 

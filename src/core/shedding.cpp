@@ -10,10 +10,14 @@
 
 namespace lair::core {
 
-// The oldest of those that any worker would do for.
+// Any worker would do for it. How long it waits thus tells of the queue, and not of what it asks for.
+bool Core::waits_for_any(const Waiter& waiter) const {
+  return seeks_any(waiter, now_) && !needs_unbound(waiter);
+}
+
 const Waiter* Core::oldest_in_line() const {
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
-    if (seeks_any(queue_.at(i), now_)) return &queue_.at(i);
+    if (waits_for_any(queue_.at(i))) return &queue_.at(i);
   }
   return nullptr;
 }
@@ -55,7 +59,7 @@ const Waiter* Core::next_to_shed() const {
   std::size_t spared = starting_count();
   for (auto i = queue_.first(); i != WaitQueue::kNone; i = queue_.next(i)) {
     const Waiter& waiter = queue_.at(i);
-    if (!seeks_any(waiter, now_)) continue;
+    if (!waits_for_any(waiter)) continue;
     if (spared > 0) {
       --spared;
     } else if (!waiter.patient) {
@@ -66,11 +70,14 @@ const Waiter* Core::next_to_shed() const {
 }
 
 void Core::shed() {
-  while (shed_at() <= now_) {
+  if (shed_at() > now_) return;
+  do {
     const Token token = next_to_shed()->token;
     leave_line(token);
     refuse(token, RefuseReason::kShed);
-  }
+  } while (shed_at() <= now_);
+  // Among them may have been one that a free worker was kept for.
+  if (anything_free()) serve();
 }
 
 }  // namespace lair::core

@@ -26,7 +26,7 @@ WaitQueue::Index WaitQueue::promote(Lane& lane, TimePoint now) {
   const Index index = lane.head;
   LAIR_ASSERT(index != kNone);
   unlink(index);
-  nodes_[index].waiter.since = now;
+  nodes_[index].waiter.begin_anew(now);
   link(index, line_.tail, line_);
   return index;
 }

@@ -29,6 +29,12 @@ struct Waiter {
   bool woken = false;
   SessionRow* session = nullptr;
   TimePoint spill_after = TimePoint::max();
+
+  // So far its own session had kept it waiting.
+  void begin_anew(TimePoint now) {
+    if (spill_after != TimePoint::max()) spill_after += now - since;
+    since = now;
+  }
 };
 
 class WaitQueue {

@@ -95,9 +95,9 @@ Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* fil
       new Lease::Impl{.shell = shell_, .held = std::move(held), .ticket = ticket}));
 }
 
-Result<Session> Pool::try_session(std::string id, const SessionOptions& options) {
+Result<Session> Pool::try_session(std::string_view id, const SessionOptions& options) {
   if (shell_->inert()) return shell_->inert_error();
-  auto session = shell_->open_session(std::move(id), options);
+  auto session = shell_->open_session(id, options);
   if (!session) return std::move(session).error();
   return Session(shell_, *std::move(session));
 }

@@ -204,7 +204,7 @@ std::unique_ptr<StreamSource> Router::open(const CallOptions& options, std::stri
                  std::move(arguments));
 }
 
-Result<RoutedSession> Router::try_session(std::string id, const SessionOptions& options) {
+Result<RoutedSession> Router::try_session(std::string_view id, const SessionOptions& options) {
   if (state_->sides[0].pool == nullptr) {
     return Error{.kind = ErrorKind::kInvalidArgument,
                  .delivery = Delivery::kNotSent,
@@ -216,7 +216,7 @@ Result<RoutedSession> Router::try_session(std::string id, const SessionOptions& 
   for (const bool side : {false, true}) {
     if (state_->sides[side ? 1 : 0].pool->find_session(id)) second = side;
   }
-  auto session = state_->sides[second ? 1 : 0].pool->try_session(std::move(id), options);
+  auto session = state_->sides[second ? 1 : 0].pool->try_session(id, options);
   if (!session) return std::move(session).error();
   return RoutedSession(state_, *std::move(session), second);
 }

@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <tsl/robin_map.h>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -40,6 +41,7 @@ struct SessionEntry {
 
   core::SessionKey number = 0;
   State state = State::kOpen;
+  bool to_touch = false;  // used since the store was last told
   Duration ttl{};
   TimePoint last_used{};
   std::chrono::system_clock::time_point created{};
@@ -48,7 +50,6 @@ struct SessionEntry {
   std::uint64_t hits = 0;
   std::uint64_t spills = 0;
   std::uint64_t moves = 0;
-  bool to_touch = false;  // used since the store was last told
 
   // The hold of the call that may use the store now; 0: none may. A call that is over, or whose worker has been given up, is
   // shut out by it.
@@ -92,7 +93,9 @@ class SessionBook {
  private:
   core::SessionKey next_number() { return ++last_number_; }
 
-  std::unordered_map<std::string_view, SessionPtr> by_id_;  // views of the entries' own ids
+  // Views of the entries' own ids. Where sessions are many, each is looked up in memory that no cache has: a flat table asks
+  // for less of it.
+  tsl::robin_map<std::string_view, SessionPtr> by_id_;
   std::unordered_map<core::SessionKey, SessionEntry*> by_number_;
   // When to look whether they have expired, which is not put off by each use.
   std::set<std::pair<TimePoint, core::SessionKey>> looks_;

@@ -23,7 +23,7 @@ bool has_home(const std::optional<core::Core::SessionView>& view) {
   return view && view->home.generation != 0;
 }
 
-std::string named(const std::string& id) { return "session \"" + id + '"'; }
+std::string named(std::string_view id) { return "session \"" + std::string(id) + '"'; }
 
 // For how long the store is to keep what a session has put: until it is looked at again.
 Duration kept_for(Duration ttl) {
@@ -73,7 +73,7 @@ Error lost(const SessionEntry& session) {
           "again, on another worker."};
 }
 
-std::optional<Error> wrong_id(const std::string& id) {
+std::optional<Error> wrong_id(std::string_view id) {
   if (id.empty()) return invalid("a session's id must not be empty");
   if (id.size() > kLongestId) {
     return invalid("a session's id has " + std::to_string(id.size()) + " bytes; it may have " +
@@ -83,7 +83,7 @@ std::optional<Error> wrong_id(const std::string& id) {
 }
 
 // Of one that is new: no session that there is has such an id.
-bool is_utf8(const std::string& id) {
+bool is_utf8(std::string_view id) {
   try {
     (void)Json(id).dump();
   } catch (const Json::exception&) {
@@ -96,7 +96,7 @@ bool is_utf8(const std::string& id) {
 
 // --- Opening ---------------------------------------------------------------------------------------
 
-Result<SessionPtr> Shell::open_session(std::string id, const SessionOptions& options) {
+Result<SessionPtr> Shell::open_session(std::string_view id, const SessionOptions& options) {
   if (auto wrong = wrong_id(id)) return *std::move(wrong);
   if (options.ttl && *options.ttl <= Duration::zero()) {
     return invalid(named(id) + ": ttl must be more than 0");
@@ -122,7 +122,7 @@ Result<SessionPtr> Shell::open_session(std::string id, const SessionOptions& opt
     } else {
       if (!is_utf8(id)) return invalid("a session's id must be UTF-8");
       if (auto refusal = refused_new_session(id, options)) return *std::move(refusal);
-      session = std::make_shared<SessionEntry>(std::move(id), options.affinity.value_or(Affinity::kPrefer));
+      session = std::make_shared<SessionEntry>(std::string(id), options.affinity.value_or(Affinity::kPrefer));
       session->ttl = *(ttl = options.ttl.value_or(options_.session_ttl));
       put_to_core(*session, sessions_.open(session, now), now, outbox);
     }
@@ -133,7 +133,7 @@ Result<SessionPtr> Shell::open_session(std::string id, const SessionOptions& opt
 }
 
 // Under the mutex.
-std::optional<Error> Shell::refused_new_session(const std::string& id, const SessionOptions& options) const {
+std::optional<Error> Shell::refused_new_session(std::string_view id, const SessionOptions& options) const {
   if (core_.shutting_down()) {
     return Error{.kind = ErrorKind::kUnavailable,
                  .delivery = Delivery::kNotSent,
@@ -321,11 +321,14 @@ Error Shell::session_refused(const Wanted& wanted, core::RefuseReason why) const
   return why == core::RefuseReason::kSessionLost ? lost(session) : over(session, session.state);
 }
 
-bool Shell::waits_for_own_worker(const Wait& wait) const {
+bool Shell::waits_for_certain_worker(const Wait& wait) const {
   if (wait.session == 0) return false;
   const auto view = core_.session(wait.session);
   if (!view) return false;
-  return view->in_call || (has_home(view) && wait.wanted->session->affinity != Affinity::kPrefer);
+  const Affinity affinity = wait.wanted->session->affinity;
+  if (view->in_call || (affinity != Affinity::kPrefer && has_home(view))) return true;
+  // Workers are free, and none of them may be had whole.
+  return affinity == Affinity::kExclusive && core_.count(SlotState::kIdle) > 0;
 }
 
 Error Shell::session_busy(const Wanted& wanted, Duration waited) const {
@@ -337,12 +340,14 @@ Error Shell::session_busy(const Wanted& wanted, Duration waited) const {
     message += "a call of the same session was under way";
     if (view->waiting > 0) message += ", and " + std::to_string(view->waiting) + " wait";
     message += ". The calls of a session run one after another.";
+  } else if (!has_home(view)) {
+    message +=
+        "it needs a worker that no strict session has, and none was free. End some of those, raise size, or "
+        "use "
+        "a strict session.";
   } else {
-    const std::string worker =
-        has_home(view) ? std::to_string(view->home.slot) + '.' + std::to_string(view->home.generation) + ' '
-                       : "";
-    message += "its worker " + worker +
-               "served others. A prefer session would have taken another worker, an exclusive "
+    message += "its worker " + std::to_string(view->home.slot) + '.' + std::to_string(view->home.generation) +
+               " served others. A prefer session would have taken another worker, an exclusive "
                "one has its worker to itself.";
   }
   return {.kind = ErrorKind::kSessionBusy, .delivery = Delivery::kNotSent, .message = std::move(message)};

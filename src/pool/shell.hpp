@@ -135,7 +135,7 @@ class Shell {
   HostFunctions& host_functions() { return *host_functions_; }
 
   // --- Sessions: sessions.cpp ----------------------------------------------------------------------
-  Result<SessionPtr> open_session(std::string id, const SessionOptions& options);
+  Result<SessionPtr> open_session(std::string_view id, const SessionOptions& options);
   Result<void> reopen_session(const SessionPtr& session);
   Result<void> end_session(const SessionPtr& session, Duration timeout);
   SessionPtr find_session(std::string_view id) const;  // null: there is none
@@ -252,14 +252,14 @@ class Shell {
   Error refused(const core::Refuse& refusal) const;         // under the mutex
   std::string situation() const;                            // under the mutex
   // Of sessions, under the mutex.
-  std::optional<Error> refused_new_session(const std::string& id, const SessionOptions& options) const;
+  std::optional<Error> refused_new_session(std::string_view id, const SessionOptions& options) const;
   void put_to_core(const SessionEntry& session, core::SessionKey number, TimePoint now, Outbox& outbox);
   void take_from_core(core::SessionKey number, TimePoint now, Outbox& outbox);
   SessionInfo info_of(const SessionEntry& session) const;
   std::optional<Error> refused_session(const Wanted& wanted, Wait& wait);
   Error session_refused(const Wanted& wanted, core::RefuseReason why) const;
   Error session_busy(const Wanted& wanted, Duration waited) const;
-  bool waits_for_own_worker(const Wait& wait) const;
+  bool waits_for_certain_worker(const Wait& wait) const;
   Result<void> close_session(const SessionPtr& session, SessionEntry::State why, Duration timeout);
   // A call may not use the store any longer. Any thread.
   static void shut_out(SessionEntry* session, core::Epoch epoch);
@@ -286,7 +286,7 @@ class Shell {
   mutable std::mutex mutex_;
   core::Core core_;
   core::Breakers breakers_;
-  core::RetryBudget retry_budget_;
+  core::RetryBudget retry_budget_{static_cast<unsigned>(options_.retry_percent)};
   core::Effects effects_;            // scratch of a step
   std::vector<core::Effect> inbox_;  // for the supervisor
   Records records_;

@@ -18,12 +18,9 @@ struct LastWorker {
 };
 thread_local LastWorker last_worker;
 
-// How long a call waits for the worker that its session had before: if that were to take longer, another one is as good.
-constexpr Duration kMostPatienceForHome = std::chrono::milliseconds(25);
-
-TimePoint spill_after(const Wanted& wanted, TimePoint now) {
+TimePoint spill_after(const Wanted& wanted, Duration typical_call, TimePoint now) {
   if (wanted.session == nullptr || wanted.ends_session) return TimePoint::max();
-  return now + std::min(kMostPatienceForHome, wanted.until().remaining(now) / 10);
+  return now + core::patience_for_home(typical_call, wanted.until().remaining(now));
 }
 
 }  // namespace
@@ -57,7 +54,7 @@ Error Shell::wait_ended(const Wait& wait, TimePoint now, Outbox& outbox) {
         .delivery = Delivery::kNotSent,
         .message = "the call was cancelled while it waited for a worker of pool \"" + options_.name + '"'};
   }
-  if (waits_for_own_worker(wait)) {
+  if (waits_for_certain_worker(wait)) {
     outbox.wake_supervisor |= rejected(Rejection::kSessionBusy, now);
     return session_busy(wanted, now - wait.came);
   }
@@ -130,7 +127,7 @@ std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener)
                                      .since = wanted.since,
                                      .patient = !wanted.exclusive && wanted.deadline.is_never(),
                                      .session = wait.session,
-                                     .spill_after = spill_after(wanted, wait.came)},
+                                     .spill_after = spill_after(wanted, core_.mean_service(), wait.came)},
                       now, outbox);
   if (mine && mine->woken && !mine->final()) mine = step_of(wait, core::Claim{wait.token}, now, outbox);
   std::optional<Result<Hold>> ended;

@@ -18,10 +18,10 @@
 #include <utility>
 #include <vector>
 
-#include "os/pidfd.hpp"
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
+#include "support/tormentor.hpp"
 
 namespace lair::test {
 namespace {
@@ -102,27 +102,14 @@ class SessionStorm : public LeakChecked {
 
   void kill_until(const Pool& pool, const std::atomic<bool>& done) {
     std::mt19937 random(7);
-    std::set<std::pair<std::uint32_t, std::uint64_t>> killed;
+    Tormentor tormentor(pool);
     std::uint64_t next = 0;
     // Paced by calls, not by time: slow builds kill as often for what they do.
     while (eventually([&] { return done || calls_ >= next; }, 1h) && !done) {
-      std::vector<WorkerStats> victims;
-      for (const WorkerStats& worker : pool.stats().workers) {
-        const bool up = worker.state == SlotState::kIdle || worker.state == SlotState::kBusy;
-        if (up && worker.calls > 0 && killed.count({worker.slot, worker.generation}) == 0)
-          victims.push_back(worker);
-      }
-      if (victims.empty()) {
+      if (!tormentor.hit(SIGKILL)) {
         std::this_thread::yield();
         continue;
       }
-      const WorkerStats victim = victims[random() % victims.size()];
-      const os::Fd process = os::open_pidfd(victim.pid);
-      const WorkerStats now = pool.stats().workers[victim.slot];
-      // Only if the number meant that worker when its descriptor was opened.
-      if (!process || now.generation != victim.generation || now.pid != victim.pid) continue;
-      if (!os::signal_pidfd(process.get(), SIGKILL)) continue;
-      killed.insert({victim.slot, victim.generation});
       ++kills_;
       next = calls_ + 100 + random() % 100;
     }

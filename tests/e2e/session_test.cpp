@@ -194,6 +194,24 @@ TEST_F(Sessions, AnExclusiveOneTakesNoWorkerThatStrictOnesHave) {
   EXPECT_EQ(pid_of(strict), pid);
 }
 
+TEST_F(Sessions, AnExclusiveOneThatFindsOnlyWorkersOfStrictOnesSaysSo) {
+  PoolOptions options = options_of(1);
+  options.queue_target = 1ms;
+  options.queue_interval = 5ms;
+  Pool pool(options);
+  pool.wait_ready();
+  Session strict = pool.session("strict", kStrictly);
+  pid_of(strict);
+  Session exclusive = pool.session("exclusive", kExclusively);
+  const auto refused = exclusive.try_call({.timeout = 200ms}, "whoami");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kSessionBusy) << "the queue is in order";
+  EXPECT_NE(refused.error().message.find("no strict session"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(pool.stats().rejected.at("session_busy"), 1u);
+  strict.end();
+  EXPECT_TRUE(exclusive.try_call("whoami"));
+}
+
 TEST_F(Sessions, AnExclusiveOneThatHasMadeNoCallReservesNothing) {
   Pool pool(options_of(2));
   pool.wait_ready();

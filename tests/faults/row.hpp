@@ -60,6 +60,8 @@ class FaultRow : public LeakChecked {
     double share;
     double least;
   };
+  // What the machine may have added to it.
+  static Duration allowance(const Timed& timed, Duration late, Duration kill_cost);
   void report(Duration late, Duration kill_cost) const;
 
   std::vector<Timed> timed_;

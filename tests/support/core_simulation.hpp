@@ -97,12 +97,12 @@ class Simulation : private SimulatedWorld {
     if (flavour_.sessions && last_session_ > 0 && caller.asked.who.any && chance(70))
       join_session(caller.asked);
     caller.since = caller.asked.since.value_or(now_);
-    callers_.emplace(token, caller);
-    sessions_.asked(caller.asked);
+    comes(caller);
     at(caller.asked.deadline, [this, token] {
-      if (callers_.at(token).fate != Fate::kWaiting) return;
-      callers_.at(token).fate = Fate::kDone;
-      sessions_.waits_no_more(callers_.at(token).asked);
+      Caller& late = callers_.at(token);
+      if (late.fate != Fate::kWaiting) return;
+      leaves_line(late, Fate::kDone);
+      sessions_.waits_no_more(late.asked);
       ++troubles_.cancels;
       if (step(Abandon{token}, std::to_string(token) + " gives up") != Outcome::kDone)
         fail("a waiter was lost");
@@ -153,8 +153,7 @@ class Simulation : private SimulatedWorld {
     caller.asked = {.token = ++last_token_, .session = next};
     caller.since = now_;
     caller.must_be_served = sessions_.all().at(next).has_home() && !shut_down_;
-    callers_.emplace(last_token_, caller);
-    sessions_.asked(caller.asked);
+    comes(caller);
     step(caller.asked, "a last call" + in_session(next));
     after(250ms, [this, next, token = last_token_] {
       Caller& last = callers_.at(token);
@@ -243,7 +242,7 @@ class Simulation : private SimulatedWorld {
     const Token token = last_token_ + extra;
     Caller caller;
     caller.asked = {.token = token};
-    callers_.emplace(token, caller);
+    comes(caller);
     step(caller.asked, "a last call");
     // One may be just being asked whether it is well.
     if (callers_.at(token).fate == Fate::kWaiting) play(now_ + 20ms);

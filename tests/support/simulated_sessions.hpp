@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/core.hpp"
@@ -25,12 +26,17 @@ class SimulatedSessions {
     bool had_home = false;
     bool lost = false;
     bool closed = false;
+    bool watched = false;
     Token in_call = 0;
     Epoch last_epoch = 0;
     std::vector<Token> waiting;   // in order of arrival
     std::vector<Token> returned;  // those that had a worker before, and come back
+    std::set<Token>
+        behind;  // others were there when they came: when they may leave their home is the core's to know
     bool bound() const { return affinity != Affinity::kPrefer; }
     bool has_home() const { return home.generation != 0; }
+    bool over() const { return lost || closed; }
+    bool empty() const { return waiting.empty() && returned.empty(); }
   };
 
   SimulatedSessions(const Core& core, Troubles& troubles) : core_(core), troubles_(troubles) {}
@@ -39,11 +45,12 @@ class SimulatedSessions {
   std::string opened(SessionKey key, Affinity affinity) {
     if (affinity == Affinity::kExclusive) {
       std::size_t others = 0;
-      for (const auto& [other, entry] : entries_)
-        others += entry.affinity == Affinity::kExclusive && !entry.lost && !entry.closed ? 1 : 0;
+      for (const auto& [other, entry] : watched_)
+        others += entry->affinity == Affinity::kExclusive && !entry->over() ? 1 : 0;
       if (others > 0 && others + 1 > core_.size() * 3 / 4) return "too many exclusive sessions";
     }
     entries_[key].affinity = affinity;
+    watch(key);
     return {};
   }
   void closed(SessionKey key) {
@@ -54,7 +61,11 @@ class SimulatedSessions {
   void asked(const Checkout& checkout) {
     if (checkout.session == 0) return;
     Entry& entry = entries_.at(checkout.session);
+    if (!entry.waiting.empty() || !entry.returned.empty() || entry.in_call != 0)
+      entry.behind.insert(checkout.token);
+    if (checkout.since && !entry.waiting.empty()) entry.behind.insert(entry.waiting.front());
     (checkout.since ? entry.returned : entry.waiting).push_back(checkout.token);
+    watch(checkout.session);
   }
   // It has been granted or refused, or has given up.
   void waits_no_more(const Checkout& checkout) {
@@ -62,11 +73,12 @@ class SimulatedSessions {
     Entry& entry = entries_.at(checkout.session);
     std::vector<Token>& waiting = checkout.since ? entry.returned : entry.waiting;
     waiting.erase(std::remove(waiting.begin(), waiting.end(), checkout.token), waiting.end());
+    entry.behind.erase(checkout.token);
   }
 
   std::string granted(const Checkout& checkout, const Grant& grant, TimePoint now) {
-    for (const auto& [key, other] : entries_) {
-      const bool owns = other.affinity == Affinity::kExclusive && other.home == grant.worker;
+    for (const auto& [key, other] : watched_) {
+      const bool owns = other->affinity == Affinity::kExclusive && other->home == grant.worker;
       if (owns && key != checkout.session) return "another has the worker of an exclusive session";
     }
     if (checkout.session == 0)
@@ -116,16 +128,19 @@ class SimulatedSessions {
       if (ended_.count(worker) == 0) return "a session is lost, but its worker lives";
     }
     now_lost_.clear();
-    for (auto& [key, entry] : entries_) {
-      const bool somebody = !entry.waiting.empty() || !entry.returned.empty();
-      if ((entry.closed || entry.lost) && somebody) return "one waits in a session that is over";
-      if (!entry.has_home() || usable(entry)) continue;
-      if (!entry.bound()) {
-        entry.home = {};
-      } else if (ended_.count(entry.home) != 0) {
+    for (const auto& [key, entry] : watched_) {
+      if (entry->over() && !entry->empty()) return "one waits in a session that is over";
+      if (!entry->has_home() || usable(*entry)) continue;
+      if (!entry->bound()) {
+        entry->home = {};
+      } else if (ended_.count(entry->home) != 0) {
         return "session " + std::to_string(key) + " is lost, and nobody is told";
       }
     }
+    std::erase_if(watched_, [](const auto& watched) {
+      if (watched.second->over()) watched.second->watched = false;
+      return watched.second->over();
+    });
     return {};
   }
 
@@ -137,12 +152,17 @@ class SimulatedSessions {
     if (!entry.returned.empty() || entry.waiting.empty() || entry.waiting.front() != checkout.token)
       return false;
     if (!entry.has_home()) return true;
+    if (entry.behind.count(checkout.token) != 0) return false;
     return !entry.bound() && checkout.spill_after <= now && core_.next_timer(now) > now;
   }
   bool in_call(SessionKey key) const { return entries_.at(key).in_call != 0; }
   const std::map<SessionKey, Entry>& all() const { return entries_; }
 
  private:
+  void watch(SessionKey key) {
+    Entry& entry = entries_.at(key);
+    if (!std::exchange(entry.watched, true)) watched_.emplace_back(key, &entry);
+  }
   bool usable(const Entry& entry) const {
     if (ended_.count(entry.home) != 0) return false;
     const auto view = core_.slot(entry.home.slot);
@@ -161,10 +181,10 @@ class SimulatedSessions {
     troubles_.spills += expected == Met::kSpilled ? 1 : 0;
     troubles_.moves += expected == Met::kMoved ? 1 : 0;
     if (entry.affinity == Affinity::kExclusive && !entry.has_home()) {
-      for (auto& [key, other] : entries_) {
-        if (other.home != grant.worker) continue;
-        if (other.bound()) return "an exclusive session gets a worker that another is bound to";
-        other.home = {};
+      for (const auto& [key, other] : watched_) {
+        if (other->home != grant.worker) continue;
+        if (other->bound()) return "an exclusive session gets a worker that another is bound to";
+        other->home = {};
       }
     }
     entry.home = grant.worker;
@@ -175,6 +195,8 @@ class SimulatedSessions {
   const Core& core_;
   Troubles& troubles_;
   std::map<SessionKey, Entry> entries_;
+  std::vector<std::pair<SessionKey, Entry*>>
+      watched_;                // those not over, and those that somebody asked for in this step
   std::set<WorkerRef> ended_;  // stopped, killed or reaped
   std::vector<WorkerRef> now_lost_;
 };

@@ -6,6 +6,8 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "core/core.hpp"
 #include "support/schedule.hpp"
@@ -62,8 +64,9 @@ class SimulatedWorld : protected Schedule {
     if (chance(20)) config.max_age = Duration(between(200, 20'000) * 1ms);
     if (config.lazy && chance(50)) config.idle_ttl = Duration(between(100, 5000) * 1ms);
     if (chance(30)) {
-      config.queue_target = Duration(between(10, 500) * 1ms);
-      config.queue_interval = Duration(between(10, 2000) * 1ms);
+      const bool strict = chance(50);
+      config.queue_target = Duration(between(10, strict ? 50 : 500) * 1ms);
+      config.queue_interval = Duration(between(10, strict ? 200 : 2000) * 1ms);
     }
     if (flavour_.sessions) config.session_grace = chance(30) ? Duration::zero() : soon(3000);
     config.seed = seed;
@@ -102,7 +105,7 @@ class SimulatedWorld : protected Schedule {
     check_order(caller);
     worker->taken += needs;
     ++worker->holds;
-    caller.fate = Fate::kHolding;
+    leaves_line(caller, Fate::kHolding);
     caller.grant = grant;
     trace_.push_back("    " + std::to_string(grant.token) + " has " + name(grant.worker));
     const bool slow = chance(3);
@@ -131,7 +134,7 @@ class SimulatedWorld : protected Schedule {
     fail_if(sessions_.refused(caller.asked, refusal.why));
     if (caller.must_be_served && refusal.why != RefuseReason::kSessionLost)
       fail("calm, yet a session's call is refused");
-    caller.fate = Fate::kDone;
+    leaves_line(caller, Fate::kDone);
   }
   void on(const SessionLost& lost) { fail_if(sessions_.lost(lost)); }
   void on(const Spawn& spawn) {
@@ -293,6 +296,14 @@ class SimulatedWorld : protected Schedule {
   }
 
   // --- Model callers -------------------------------------------------------------------------------
+  void comes(const Caller& caller) {
+    waiting_.push_back(&callers_.emplace(caller.asked.token, caller).first->second);
+    sessions_.asked(caller.asked);
+  }
+  void leaves_line(Caller& caller, Fate fate) {
+    caller.fate = fate;
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &caller));
+  }
   void give_back(Token token) {
     Caller& caller = callers_.at(token);
     caller.fate = Fate::kDone;
@@ -328,12 +339,11 @@ class SimulatedWorld : protected Schedule {
     if (core_.admission() == Admission::kPaused) return;
     std::size_t on_their_way = 0;
     bool asleep = false;
-    for (const auto& [token, caller] : callers_) {
-      if (caller.fate != Fate::kWaiting) continue;
-      on_their_way +=
-          caller.claims ? 1 : 0;  // even past its deadline: it claims or gives up, and passes it on
-      const bool hopes = caller.asked.deadline > now_ && seeks_any(caller.asked);
-      asleep = asleep || (!caller.claims && hopes && (!caller.asked.exclusive || flavour_.permits == 1));
+    for (const Caller* caller : waiting_) {
+      // Even past its deadline: it claims or gives up, and passes it on.
+      on_their_way += caller->claims ? 1 : 0;
+      if (asleep || caller->claims || caller->asked.deadline <= now_) continue;
+      asleep = (!caller->asked.exclusive || flavour_.permits == 1) && seeks_any(caller->asked);
     }
     if (asleep && idle_workers() > on_their_way) fail("a waiter sleeps while a worker is idle");
   }
@@ -341,11 +351,10 @@ class SimulatedWorld : protected Schedule {
   void check_order(const Caller& served) {
     if (flavour_.permits > 1 || !served.asked.who.any || served.asked.session != 0 || idle_workers() > 1)
       return;
-    for (const auto& [token, elder] : callers_) {
-      if (elder.fate != Fate::kWaiting || !elder.asked.who.any || elder.asked.deadline <= now_) continue;
-      if (elder.asked.session != 0) continue;
-      if (elder.since < served.since && now_ - elder.since >= config_.barging_window) {
-        return fail(std::to_string(served.asked.token) + " overtakes " + std::to_string(token));
+    for (const Caller* elder : waiting_) {
+      if (!elder->asked.who.any || elder->asked.deadline <= now_ || elder->asked.session != 0) continue;
+      if (elder->since < served.since && now_ - elder->since >= config_.barging_window) {
+        return fail(std::to_string(served.asked.token) + " overtakes " + std::to_string(elder->asked.token));
       }
     }
   }
@@ -382,7 +391,8 @@ class SimulatedWorld : protected Schedule {
       random_() % 5 == 0 ? 10 : 500;  // sometimes more deaths than the bucket has starts
   const unsigned bad_starts_ = random_() % 4 == 0 ? 60 : 5;  // per cent
   std::map<WorkerRef, Worker> workers_;
-  std::map<Token, Caller> callers_;
+  std::unordered_map<Token, Caller> callers_;
+  std::vector<Caller*> waiting_;  // those of them that do
   Token last_token_ = 0;
   SessionKey last_session_ = 0;
   std::map<WorkerRef, Revision> revisions_;

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <map>
 
-#include "os/pidfd.hpp"
 #include "support/leak_check.hpp"
 
 namespace lair::test {
@@ -191,24 +190,8 @@ void Storm::torment() {
 }
 
 void Storm::hit(int signal) {
-  const PoolStats stats = pool_.stats();
-  if (stats.count(SlotState::kFailed) > 0) failed_ = true;
-  std::vector<WorkerStats> victims;
-  for (const WorkerStats& worker : stats.workers) {
-    const bool up = worker.state == SlotState::kIdle || worker.state == SlotState::kBusy ||
-                    worker.state == SlotState::kChecking;
-    const bool stopped = stopped_.count({worker.slot, worker.generation}) > 0;
-    if (up && !stopped && worker.pid > 0 && worker.calls > 0) victims.push_back(worker);
-  }
-  if (victims.empty()) return;
-  const WorkerStats victim = victims[random_() % victims.size()];
-  const os::Fd process = os::open_pidfd(victim.pid);
-  // Only if the number meant that worker when its descriptor was opened, never another process.
-  const WorkerStats now = pool_.stats().workers[victim.slot];
-  if (!process || now.generation != victim.generation || now.pid != victim.pid) return;
-  if (!os::signal_pidfd(process.get(), signal)) return;
-  if (signal == SIGSTOP) stopped_.insert({victim.slot, victim.generation});
-  ++(signal == SIGSTOP ? stops_ : kills_);
+  if (pool_.stats().count(SlotState::kFailed) > 0) failed_ = true;
+  if (tormentor_.hit(signal)) ++(signal == SIGSTOP ? stops_ : kills_);
 }
 
 bool Storm::calm() {

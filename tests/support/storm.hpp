@@ -11,14 +11,13 @@
 #include <functional>
 #include <lair/pool.hpp>
 #include <mutex>
-#include <random>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "support/history.hpp"
+#include "support/tormentor.hpp"
 
 namespace lair::test {
 
@@ -75,9 +74,7 @@ class Storm {
   std::atomic<unsigned> kills_ = 0;
   std::atomic<unsigned> stops_ = 0;
   std::atomic<bool> failed_ = false;
-  std::mt19937 random_{20};  // the tormentor's, as
-  std::set<std::pair<std::uint32_t, std::uint64_t>>
-      stopped_;  // slot and generation: they are left to their fate
+  Tormentor tormentor_{pool_, 20};
 };
 
 // What this process and its pool's keeper hold. Without the history itself.

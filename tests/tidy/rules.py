@@ -23,6 +23,7 @@ FLOORS = {
     "src/testing": {"base"},
     "src/worker": {"base", "os", "wire"},
     "src/pool": {"base", "os", "wire", "store", "core", "worker"},
+    "src/dspy": {"base"},  # and the public headers: it knows a pool as its users do
     # The demo is an example, and so is what `bench` echoes; `doctor` looks at what a pool would look at.
     "apps/lair": {
         "base",
@@ -84,6 +85,8 @@ def floors(root: Path) -> Iterator[str]:
                     continue
                 bracket, target = include.groups()
                 if target in UPPER_HEADERS and folder in LOWER_FOLDERS:
+                    yield f"{path}:{number}: <{target}> is of a higher floor"
+                if target.startswith("lair/dspy") and folder in {*LOWER_FOLDERS, "src/pool"}:
                     yield f"{path}:{number}: <{target}> is of a higher floor"
                 if bracket == "<" or target.startswith("lair/"):
                     continue
@@ -211,6 +214,21 @@ def error_kinds_are_explained(root: Path) -> Iterator[str]:
         yield f"{page}:1: there is no {kind}"
 
 
+QUOTED = re.compile(r"^<!-- (examples/\S+) -->\n(?:```\w+\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+
+
+def quoted_programs(root: Path) -> Iterator[str]:
+    """A block of code below `<!-- examples/NAME -->` is a part of that file, or all of it."""
+    for path, text in files(root, "docs", suffixes=(".md",)):
+        for found in QUOTED.finditer(text):
+            source = root / found[1]
+            number = text.count("\n", 0, found.start()) + 1
+            if not found[2]:
+                yield f"{path}:{number}: no block of code follows"
+            elif not source.is_file() or found[2] not in source.read_text(encoding="utf-8"):
+                yield f"{path}:{number}: this is not what {found[1]} says"
+
+
 RULES: list[Callable[[Path], Iterator[str]]] = [
     floors,
     no_fork,
@@ -225,4 +243,5 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     links_lead_somewhere,
     decisions_are_indexed,
     error_kinds_are_explained,
+    quoted_programs,
 ]

@@ -20,6 +20,8 @@ VIOLATIONS = [
     ("floors", "src/worker/a.hpp", '#include "core/core.hpp"\n'),
     ("floors", "src/worker/a.hpp", '#include "pool/shell.hpp"\n'),
     ("floors", "src/base/a.cpp", "#include <lair/pool.hpp>\n"),
+    ("floors", "src/pool/a.cpp", "#include <lair/dspy.hpp>\n"),
+    ("floors", "src/dspy/a.cpp", '#include "pool/shell.hpp"\n'),
     ("floors", "include/lair/a.hpp", '#include "base/assert.hpp"\n'),
     ("floors", "apps/lair/a.cpp", '#include "pool/shell.hpp"\n'),
     ("floors", "apps/lair-keeper/a.cpp", '#include "worker/channel.hpp"\n'),
@@ -47,6 +49,8 @@ VIOLATIONS = [
     ("decisions_are_indexed", "docs/adr/0001-a.md", "# a\n"),
     ("error_kinds_are_explained", "include/lair/error.hpp", "enum class ErrorKind : int {\n  kLost,\n};\n"),
     ("error_kinds_are_explained", "docs/troubleshooting.md", "## kFound\n"),
+    ("quoted_programs", "docs/a.md", "<!-- examples/none.cpp -->\n```cpp\nint a;\n```\n"),
+    ("quoted_programs", "docs/a.md", "<!-- examples/none.cpp -->\n\n```cpp\nint a;\n```\n"),
 ]
 
 # rule, file, text that it must let pass
@@ -58,6 +62,7 @@ RELATIVES = [
     ),
     ("floors", "apps/lair-keeper/a.cpp", '#include "worker/keeper_protocol.hpp"\n#include "own.hpp"\n'),
     ("floors", "src/pool/a.cpp", "#include <lair/pool.hpp>\n"),
+    ("floors", "src/dspy/a.cpp", "#include <lair/dspy.hpp>\n#include <lair/pool.hpp>\n"),
     ("no_fork", "apps/lair-keeper/a.cpp", "fork();\n"),
     ("no_fork", "src/os/a.cpp", "pthread_atfork(a, b, c);  // fork() is not called\n"),
     ("no_process_wide_effects", "src/worker/a.cpp", 'launcher.signal(key, 9);\nconst char* x = "system(";\n'),
@@ -74,6 +79,7 @@ RELATIVES = [
     ("decisions_are_indexed", "docs/adr/README.md", "[1](0001-a.md)\n"),
     ("error_kinds_are_explained", "include/lair/error.hpp", "enum class Delivery {\n  kNotSent,\n};\n"),
     ("error_kinds_are_explained", "docs/troubleshooting.md", "## Symptoms without an error\n### kinds\n"),
+    ("quoted_programs", "docs/a.md", "```cpp\nint a;\n```\n<!-- calls: begin -->\n"),
 ]
 
 
@@ -94,6 +100,14 @@ def test_violation_is_found(rule, path, text, tmp_path):
 @pytest.mark.parametrize(("rule", "path", "text"), RELATIVES, ids=lambda value: str(value)[:40].strip())
 def test_legal_relative_passes(rule, path, text, tmp_path):
     assert run(rule, tmp_path, path, text) == []
+
+
+def test_a_program_that_is_quoted_as_it_is_passes(tmp_path):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples/a.cpp").write_text("// A.\nint a;\n", encoding="utf-8")
+    page = "<!-- examples/a.cpp -->\n```cpp\n{}\n```\n"
+    assert run("quoted_programs", tmp_path, "docs/a.md", page.format("int a;")) == []
+    assert run("quoted_programs", tmp_path, "docs/a.md", page.format("int b;"))
 
 
 def test_every_rule_has_a_violation_here():

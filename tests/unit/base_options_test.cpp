@@ -134,6 +134,8 @@ const Refusal kRefusals[] = {
      }},
     {"concurrency", "between 1 and 65536", [](auto& o) { o.concurrency = 0; }},
     {"concurrency", "between 1 and 65536", [](auto& o) { o.concurrency = 65537; }},
+    {"retry_percent", "between 1 and 100", [](auto& o) { o.retry_percent = 0; }},
+    {"retry_percent", "between 1 and 100", [](auto& o) { o.retry_percent = 101; }},
     {"max_nesting", "between 1 and 100", [](auto& o) { o.max_nesting = 0; }},
     {"max_nesting", "between 1 and 100", [](auto& o) { o.max_nesting = 101; }},
     {"cancel_grace", "negative", [](auto& o) { o.cancel_grace = -1ms; }},
@@ -253,7 +255,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "max_memory": 100, "concurrency": 7, "max_nesting": 3, "cancel_grace": "1s", "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
-    "breaker_crash_window": "5min", "retries": 4})"));
+    "breaker_crash_window": "5min", "retries": 4, "retry_percent": 20})"));
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->name, "text");
   EXPECT_EQ(options->worker.module, "textstats");
@@ -304,6 +306,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->breaker.crashes, 5u);
   EXPECT_EQ(options->breaker.crash_window, 5min);
   EXPECT_EQ(options->retries, 4u);
+  EXPECT_EQ(options->retry_percent, 20u);
   EXPECT_EQ(options->log_format, "json");
   EXPECT_TRUE(validate(*options));
 }

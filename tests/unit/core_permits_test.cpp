@@ -99,6 +99,28 @@ TEST(Leases, AnExpiredLeaseGivesItsReservationBack) {
   EXPECT_TRUE(driver.checkout(3));
 }
 
+TEST(Leases, ACallOfTheSameInstantIsNotKeptWaitingByOneThatHasExpired) {
+  CoreDriver driver = ready_pool({.size = 1}, 2);
+  driver.checkout(1, {.exclusive = true});
+  driver.checkout(2);
+  driver.checkout(3, {.exclusive = true, .deadline = driver.now + 1ms});  // is to have the worker next
+  driver.advance(10ms);
+  driver.checkin(1);
+  EXPECT_EQ(driver.refusal_of(3), RefuseReason::kExpired);
+  EXPECT_TRUE(driver.grant_of(2)) << "it came first, and the worker is idle";
+}
+
+TEST(Leases, AShedLeaseGivesItsReservationBack) {
+  CoreDriver driver = ready_pool({.size = 1, .queue_target = 5ms, .queue_interval = 100ms}, 2);
+  driver.checkout(1);
+  driver.checkout(2, {.exclusive = true});
+  driver.advance(100ms);
+  driver.checkout(3);
+  driver.advance(6ms);
+  ASSERT_EQ(driver.refusal_of(2), RefuseReason::kShed);
+  EXPECT_TRUE(driver.grant_of(3) || driver.woken(3)) << "there is a free permit, and 3 sleeps";
+}
+
 TEST(Leases, APinnedLeaseOnASinglePermitWorkerLeavesNoReservationBehind) {
   CoreDriver driver = ready_pool({.size = 1, .barging_window = 0ms}, 1);
   const WorkerRef only = driver.checkout(1)->worker;

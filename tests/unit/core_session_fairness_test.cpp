@@ -103,5 +103,39 @@ TEST(CoreSessionFairness, WhoeverComesDuringASessionsCallIsServedBeforeItsNext) 
   EXPECT_TRUE(driver.grant_of(3));
 }
 
+TEST(CoreSessionFairness, APreferSessionsPatienceBeginsWhenItsCallBeforeHasEnded) {
+  CoreDriver driver = ready_pool({.size = 2});
+  const SessionKey session = driver.open(Affinity::kPrefer);
+  const WorkerRef home = driver.call(1, session);
+  driver.checkout(2, {.session = session});
+  driver.checkout(3, {.session = session, .spill_after = driver.now + 25ms});  // in the line
+  driver.checkout(4, {.session = session, .spill_after = driver.now + 25ms});  // behind it
+  driver.advance(20ms);
+  driver.checkin(2);
+  ASSERT_TRUE(driver.grant_of(3));
+  driver.checkout(5, {.who = Eligibility::just(home)});
+  driver.advance(30ms);
+  driver.checkin(3);
+  ASSERT_EQ(driver.grant_of(5)->worker, home) << "it came before the fourth was in the line";
+  EXPECT_FALSE(driver.grant_of(4)) << "it has waited for its own session so far";
+  driver.advance(25ms - 1ns);
+  EXPECT_FALSE(driver.grant_of(4));
+  driver.advance(1ns);
+  ASSERT_TRUE(driver.grant_of(4));
+  EXPECT_EQ(driver.grant_of(4)->met, Met::kSpilled);
+}
+
+TEST(CoreSessionFairness, AnExclusiveSessionThatFindsNoWorkerIsNoQueueThatStands) {
+  CoreDriver driver = ready_pool({.size = 1, .queue_target = 5ms, .queue_interval = 100ms});
+  const SessionKey strict = driver.open(Affinity::kStrict);
+  driver.call(1, strict);
+  const SessionKey exclusive = driver.open(Affinity::kExclusive);
+  driver.checkout(2, {.session = exclusive});
+  driver.advance(10s);
+  EXPECT_FALSE(driver.refusal_of(2));
+  driver.step(CloseSession{strict});
+  EXPECT_TRUE(driver.grant_of(2));
+}
+
 }  // namespace
 }  // namespace lair::test

@@ -74,6 +74,17 @@ TEST(CoreSession, APreferSessionWhoseHomeComesFreeInTimeGoesHome) {
   EXPECT_EQ(driver.grant_of(3)->met, Met::kHome);
 }
 
+TEST(CoreSession, APreferSessionWaitsForItsHomeAsLongAsTenCallsTake) {
+  EXPECT_EQ(patience_for_home(0ms, 30s), 25ms);
+  EXPECT_EQ(patience_for_home(2ms, 30s), 25ms) << "the least";
+  EXPECT_EQ(patience_for_home(5ms, 30s), 50ms);
+  EXPECT_EQ(patience_for_home(1h, 30s), 3s) << "a tenth of its time";
+  EXPECT_EQ(patience_for_home(0ms, 100ms), 10ms);
+  EXPECT_EQ(patience_for_home(5ms, 0ms), 0ms);
+  EXPECT_EQ(patience_for_home(1h, Duration::max()), 10h) << "it has all the time";
+  EXPECT_GT(patience_for_home(Duration::max(), Duration::max()), 1h);
+}
+
 TEST(CoreSession, APreferSessionMovesWhenItsWorkerHasEnded) {
   CoreDriver driver = ready_pool({.size = 2});
   const SessionKey session = driver.open(Affinity::kPrefer);

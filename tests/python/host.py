@@ -171,7 +171,9 @@ class Worker:
 
     def encode(self, message) -> bytes:
         """A message in the codec that the worker has chosen."""
-        return reference.pack(message) if self.codec == "msgpack" else json.dumps(message).encode()
+        if self.codec == "msgpack":
+            return reference.pack(message)
+        return json.dumps(message, separators=(",", ":")).encode()
 
     def send(self, message) -> None:
         self.send_bytes(self.encode(message))
@@ -218,6 +220,9 @@ class Worker:
         if offer is not None:
             args["lair"] = offer
         self.send({"id": 0, "command": "ping", "args": args, "timestamp": "2025-01-01T00:00:00Z"})
+        return self.receive_handshake()
+
+    def receive_handshake(self):
         reply = self.receive()
         result = reply.get("result")
         self.codec = result.get("lair", {}).get("codec", "json") if isinstance(result, dict) else "json"

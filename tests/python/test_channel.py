@@ -31,7 +31,7 @@ def test_one_byte_writes(start, transport):
         for index in range(len(data)):
             worker.write(data[index : index + 1])
         if data[4:5] == b"{":
-            assert worker.receive()["success"]
+            assert worker.receive_handshake()["success"]
             worker.receive()  # READY
     assert worker.receive() == [RESULT, 1, worker.generation, "slow"]
 

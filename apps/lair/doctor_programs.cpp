@@ -21,7 +21,7 @@ namespace {
 
 constexpr const char* kGroup = "programs";
 
-// Any version can run it: version, the interpreter behind a shim, prefix, the SDK's version and file.
+// Any version can run it: version, the interpreter behind a shim, prefix, the SDK's version and file, its accelerator.
 constexpr const char* kWhoAreYou = R"(
 import sys
 def say(text): print("lair-doctor:" + text)
@@ -32,6 +32,11 @@ if sys.version_info >= (3, 9):
     import lair_worker
     say(lair_worker.__version__)
     say(lair_worker.__file__)
+    try:
+        from lair_worker._codec import native
+        say(native.__file__)
+    except (ImportError, AttributeError):
+        pass
 )";
 
 bool is_set(const char* variable) {
@@ -47,7 +52,7 @@ std::vector<std::string> answers_in(const std::string& output) {
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with(kMark)) answers.push_back(line.substr(kMark.size()));
   }
-  answers.resize(std::max<std::size_t>(answers.size(), 5));
+  answers.resize(std::max<std::size_t>(answers.size(), 6));
   return answers;
 }
 
@@ -216,10 +221,23 @@ class Examination {
     if (environment.probe({}))
       found.text += "\na script (a version manager's shim?) for " + executable + "; a pool asks it once";
     findings_.push_back(std::move(found));
+    findings_.push_back(accelerator(answers[5]));
     for (Finding& each : findings_) {
       if (each.name == "SDK") judge_sdk(each, sdk_version, answers[4]);
     }
     return true;
+  }
+
+  static Finding accelerator(const std::string& file) {
+    Finding found{.group = kGroup, .name = "accelerator", .text = file};
+    if (!file.empty()) {
+      found.facts = {{"path", file}};
+      return found;
+    }
+    found.verdict = Verdict::kNote;
+    found.text = "none for this interpreter: its workers speak JSON";
+    found.remedy = "Where that matters, build it: docs/python.md, 'The accelerator'.";
+    return found;
   }
 
   static void judge_sdk(Finding& found, const std::string& version, const std::string& file) {

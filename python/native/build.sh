@@ -7,5 +7,10 @@ shift; [ $# = 0 ] || shift
 set -- "$@" $("$python" -c 'import sysconfig as s; print("-I" + s.get_path("include"))')
 suffix=$("$python" -c 'import sysconfig as s; print(s.get_config_var("EXT_SUFFIX"))')
 mkdir -p "$folder"
-exec ${CC:-cc} -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra "$@" \
-  "$here/native.c" "$here/msgpack.c" -o "$folder/_native$suffix"
+# Workers may have the one before it open.
+new=$(mktemp "$folder/.native.XXXXXX")
+trap 'rm -f "$new"' EXIT
+${CC:-cc} -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra "$@" \
+  "$here/native.c" "$here/msgpack.c" -o "$new"
+chmod 755 "$new"
+mv "$new" "$folder/_native$suffix"

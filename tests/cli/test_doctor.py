@@ -51,6 +51,7 @@ def test_all_is_well(doctor):
     assert interpreter["executable"] == sys.executable
     assert found["lair-keeper"]["facts"]["path"] == str(BIN / "lair-keeper")
     assert found["SDK"]["facts"]["version"] == found["lair"]["facts"]["version"]
+    assert found["accelerator"]["verdict"] in ("ok", "note")
     start = found["start"]["facts"]
     assert (start["module"], start["stand_in"]) == (str(TEXTSTATS), False)
     stages = [start[stage] for stage in ("environment", "spawn", "handshake", "warm_up")]
@@ -59,6 +60,17 @@ def test_all_is_well(doctor):
     assert sum(stages) == pytest.approx(start["seconds"])
     assert found["no orphans"]["facts"]["holds"] is True
     assert found["keeper killed"]["facts"]["holds"] == "workers"
+
+
+def test_the_accelerator_is_named_and_may_be_absent(doctor, tmp_path):
+    sdk = shutil.copytree(ROOT / "python/lair_worker", tmp_path / "lair_worker")
+    for built in sdk.glob("_native*"):
+        built.unlink()
+    status, found = doctor("--python", sys.executable, env={"LAIR_SDK": str(tmp_path)})
+    assert status == 0 and found["accelerator"]["verdict"] == "note", found
+    (sdk / "_native.py").write_text("")
+    _, found = doctor("--python", sys.executable, env={"LAIR_SDK": str(tmp_path)})
+    assert found["accelerator"]["facts"] == {"path": str(sdk / "_native.py")}
 
 
 def test_without_a_worker_one_of_the_standard_library_stands_in(doctor):

@@ -192,6 +192,7 @@ struct BadStart {
   WorkerSpec worker;
   const char* stage;
   const char* says;
+  Duration start_timeout = 1min;  // of those that hang: what they take
 
   friend void PrintTo(const BadStart& bad, std::ostream* out) { *out << bad.name; }
 };
@@ -207,7 +208,7 @@ class BadStarts : public test::LeakChecked, public ::testing::WithParamInterface
 TEST_P(BadStarts, NameTheStageAndTheReasonAndFailFast) {
   PoolOptions options = options_for(GetParam().worker, 2);
   if (GetParam().worker.module == "verified") options.verify = "smoke";
-  options.start_timeout = 2s;
+  options.start_timeout = GetParam().start_timeout;
   Pool pool(std::move(options));
   const auto ready = pool.try_wait_ready();
   ASSERT_FALSE(ready);
@@ -230,7 +231,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "a_module_that_nobody_has_installed"},
         BadStart{"OnStartRaises", python_worker("broken_start"), "warm_up", "the model file is missing"},
         BadStart{"SmokeCallRaises", smoking("raise"), "verify", "ValueError: no weights"},
-        BadStart{"SmokeCallHangs", smoking("hang"), "verify", "\"smoke\" (verify) has not answered"},
+        BadStart{"SmokeCallHangs", smoking("hang"), "verify", "\"smoke\" (verify) has not answered", 8s},
         BadStart{"SmokeCallDies", smoking("die"), "verify", "exited with status 3"},
         BadStart{"MissingInterpreter",
                  with(python_worker("plain"), [](auto& s) { s.interpreter = "/nonexistent/python3"; }),
@@ -247,7 +248,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadStart{"MissingProgram", command({"/nonexistent/worker"}), "environment", "/nonexistent/worker"},
         BadStart{"CrashOnBoot", script_worker("crash_on_boot.py"), "handshake", "cannot open the database"},
         BadStart{"NeverReady", script_worker("never_ready.py"), "handshake",
-                 "loading a model that never comes"},
+                 "loading a model that never comes", 8s},
         BadStart{"PrintsOnItsChannel", script_worker("prints_on_stdout.py"), "handshake", "Hello, I am"}),
     [](const auto& instance) { return instance.param.name; });
 

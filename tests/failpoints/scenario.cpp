@@ -16,11 +16,11 @@ namespace {
 using namespace std::chrono_literals;
 namespace failpoint = os::failpoint;
 
-constexpr Duration kEnough = 10s;
-// Less than any timeout, so that a fault which is got over by a timeout alone is found.
-constexpr Duration kTooLong = 8s;
-// Where it is not got over: more than all the patience of a shutdown.
-constexpr Duration kMuchTooLong = 25s;
+// The patience of everybody. Where a fault is got over nobody needs it, and machines may stand still for seconds.
+constexpr Duration enough(Demand demand) { return demand == Demand::kEnded ? 10s : 40s; }
+// Less than that, so that a fault which is got over by a timeout alone is found; where it is not got over, more than all the
+// patience of a shutdown.
+constexpr Duration too_long(Demand demand) { return demand == Demand::kEnded ? 25s : 30s; }
 
 class Watchdog {
  public:
@@ -37,7 +37,7 @@ class Watchdog {
  private:
   void watch(const std::string& what) {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, 60s, [this] { return done_; })) return;
+    if (changed_.wait_for(lock, 120s, [this] { return done_; })) return;
     std::fprintf(stderr, "hangs: %s\n", what.c_str());
     std::abort();
   }
@@ -56,10 +56,11 @@ PoolOptions options_of(Kind kind, Demand demand) {
   PoolOptions options = options_for(std::move(worker), 2);
   options.max_starting = 2;
   options.watch = python;
-  options.start_timeout = kEnough;
-  options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : kEnough;
-  options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * kEnough;
-  options.shutdown_grace = kEnough;
+  options.start_timeout = enough(demand);
+  options.health_interval = enough(demand);
+  options.checkout_timeout = demand == Demand::kEnded ? Duration(300ms) : enough(demand);
+  options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * enough(demand);
+  options.shutdown_grace = enough(demand);
   options.terminate_grace = 1s;
   return options;
 }
@@ -106,7 +107,7 @@ void Scenario::use(Pool& pool) {
   calls(pool, 250'000);
   other.join();
   if (!beside) judge(beside.error(), "a call beside the others");
-  const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : kEnough);
+  const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : enough(demand_));
   if (!stack && kind_ == Kind::kPython) judge(stack.error(), "a stack");
   if (stack && stack->frames.find("lair_worker") == std::string::npos) {
     complain("a stack without frames: " + stack->frames);
@@ -122,7 +123,7 @@ void Scenario::live() {
   auto made = Pool::create(options_of(kind_, demand_));
   if (!made) return judge(made.error(), "making the pool");
   Pool pool = *std::move(made);
-  const auto ready = pool.try_wait_ready(2, demand_ == Demand::kEnded ? Duration(300ms) : kEnough);
+  const auto ready = pool.try_wait_ready(2, demand_ == Demand::kEnded ? Duration(300ms) : enough(demand_));
   if (!ready) judge(ready.error(), "waiting for it");
   if (ready || demand_ != Demand::kEnded) use(pool);
   if (demand_ != Demand::kEnded) {
@@ -137,7 +138,7 @@ void Scenario::live() {
     complain("the books don't add up: " + to_json_value(stats).dump());
   const bool smooth = stats.workers_started == 2 && stats.workers_exited == 0 && stats.ok == stats.admitted;
   if (demand_ == Demand::kUnnoticed && !smooth) complain("it was noticed: " + to_json_value(stats).dump());
-  pool.shutdown(kEnough);
+  pool.shutdown(enough(demand_));
 }
 
 std::string Scenario::run(const std::optional<Armed>& armed, Demand demand) {
@@ -149,8 +150,7 @@ std::string Scenario::run(const std::optional<Armed>& armed, Demand demand) {
   if (armed) failpoint::arm(armed->process, armed->point, armed->fault);
   const TimePoint began = SteadyClock::now();
   live();
-  if (SteadyClock::now() - began >= (demand == Demand::kEnded ? kMuchTooLong : kTooLong))
-    complain("it took too long");
+  if (SteadyClock::now() - began >= too_long(demand)) complain("it took too long");
   if (const std::string leaked = leaks.leaked(); !leaked.empty()) complain("left over: " + leaked);
   return armed && !wrong_.empty() ? describe(*armed) + ":\n" + wrong_ : wrong_;
 }

@@ -92,7 +92,9 @@ TEST_F(Stacks, ShowAnIdleWorkerWaiting) {
   // It is idle as soon as it has said that it is ready, a moment before it reads.
   EXPECT_TRUE(test::eventually([&] {
     stack = pool.stack(0, kPatience);
-    return !stack || stack->frames.find(" in receive\n") != std::string::npos;
+    // The accelerator waits in C, which has no frames.
+    return !stack || stack->frames.find(" in receive\n") != std::string::npos ||
+           stack->frames.find("_protocol2.py") != std::string::npos;
   })) << stack->frames;
   ASSERT_TRUE(stack) << stack.error().message;
   EXPECT_EQ(stack->state, SlotState::kIdle);

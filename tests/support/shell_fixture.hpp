@@ -51,6 +51,7 @@ class ShellTestOn : public Base {
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
     BreakerOptions breaker = {};
+    std::size_t retry_percent = 10;
     std::string verify = {};
   };
   void TearDown() override {
@@ -74,6 +75,7 @@ class ShellTestOn : public Base {
     options.start_timeout = settings.start_timeout;
     options.terminate_grace = settings.terminate_grace;
     options.breaker = settings.breaker;
+    options.retry_percent = settings.retry_percent;
     options.verify = settings.verify;
     options.shutdown_grace = 0ms;
     options.log_level = "off";

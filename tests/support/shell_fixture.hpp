@@ -50,6 +50,7 @@ class ShellTestOn : public Base {
     Duration barging_window = 5ms;
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
+    Duration cancel_grace = 250ms;
     BreakerOptions breaker = {};
     std::size_t retry_percent = 10;
     std::string verify = {};
@@ -74,6 +75,7 @@ class ShellTestOn : public Base {
     options.barging_window = settings.barging_window;
     options.start_timeout = settings.start_timeout;
     options.terminate_grace = settings.terminate_grace;
+    options.cancel_grace = settings.cancel_grace;
     options.breaker = settings.breaker;
     options.retry_percent = settings.retry_percent;
     options.verify = settings.verify;

@@ -46,8 +46,8 @@ PoolOptions dspy_options() {
   options.worker.start = "fork";  // DSPy's import takes seconds; a fork does not
   options.worker.preload = {"lair_dspy"};
   options.concurrency = kConcurrency;
-  options.retry_percent =
-      100;  // a kill takes `kConcurrency` calls with it, and there may be few between two kills
+  // A kill takes `kConcurrency` calls with it, and there may be few between two kills.
+  options.retry_percent = 100;
   options.start_timeout = 5min;
   options.timeout = 5min;
   options.checkout_timeout = 5min;

@@ -231,7 +231,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "a_module_that_nobody_has_installed"},
         BadStart{"OnStartRaises", python_worker("broken_start"), "warm_up", "the model file is missing"},
         BadStart{"SmokeCallRaises", smoking("raise"), "verify", "ValueError: no weights"},
-        BadStart{"SmokeCallHangs", smoking("hang"), "verify", "\"smoke\" (verify) has not answered", 8s},
+        BadStart{"SmokeCallHangs", smoking("hang"), "verify", "\"smoke\" (verify) has not answered", 4s},
         BadStart{"SmokeCallDies", smoking("die"), "verify", "exited with status 3"},
         BadStart{"MissingInterpreter",
                  with(python_worker("plain"), [](auto& s) { s.interpreter = "/nonexistent/python3"; }),
@@ -248,7 +248,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadStart{"MissingProgram", command({"/nonexistent/worker"}), "environment", "/nonexistent/worker"},
         BadStart{"CrashOnBoot", script_worker("crash_on_boot.py"), "handshake", "cannot open the database"},
         BadStart{"NeverReady", script_worker("never_ready.py"), "handshake",
-                 "loading a model that never comes", 8s},
+                 "loading a model that never comes", 4s},
         BadStart{"PrintsOnItsChannel", script_worker("prints_on_stdout.py"), "handshake", "Hello, I am"}),
     [](const auto& instance) { return instance.param.name; });
 

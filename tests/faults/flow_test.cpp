@@ -102,7 +102,7 @@ class RacingCancels : public ShellTestOn<FaultRow> {};
 
 // The same on workers without processes, and with threads that block.
 TEST_F(RacingCancels, R28_CallsThatBlock) {
-  start({.size = 4, .max_waiters = 1000},
+  start({.size = 4, .max_waiters = 1000, .cancel_grace = 60s},
         protocol_two([](FakeWorker&, const std::string&, const Json& arguments) { return arguments; },
                      {"echo"}, {{"features", {"cancel"}}}));
   ASSERT_TRUE(eventually([&] { return stats().count(SlotState::kIdle) == 4; }));
@@ -119,6 +119,8 @@ TEST_F(RacingCancels, R28_CallsThatBlock) {
           if (std::stop_source* stop = next) {
             stop->request_stop();
             next = nullptr;
+          } else if (!over) {
+            std::this_thread::yield();
           }
         }
       });

@@ -50,7 +50,9 @@ class ShellTestOn : public Base {
     Duration barging_window = 5ms;
     Duration start_timeout = 30s;
     Duration terminate_grace = 5s;
+    Duration cancel_grace = 250ms;
     BreakerOptions breaker = {};
+    std::size_t retry_percent = 10;
     std::string verify = {};
   };
   void TearDown() override {
@@ -73,7 +75,9 @@ class ShellTestOn : public Base {
     options.barging_window = settings.barging_window;
     options.start_timeout = settings.start_timeout;
     options.terminate_grace = settings.terminate_grace;
+    options.cancel_grace = settings.cancel_grace;
     options.breaker = settings.breaker;
+    options.retry_percent = settings.retry_percent;
     options.verify = settings.verify;
     options.shutdown_grace = 0ms;
     options.log_level = "off";

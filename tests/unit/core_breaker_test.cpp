@@ -326,7 +326,6 @@ TEST(RetryBudget, AllowsItsPartOfTheCallsAndTenMore) {
       ASSERT_LE(retries, 10 + calls * percent / 100);
     }
     while (budget.take()) ++retries;
-    // It is asked for more often than it can give, unless it can give as many as there are calls.
     EXPECT_EQ(retries, 10 + calls * percent / 100) << "all that could be had was asked for";
   }
 }

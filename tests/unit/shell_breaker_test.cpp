@@ -223,5 +223,12 @@ TEST_F(ShellBreakerTest, APoolThatIsIllIsNotStormed) {
   expect_books_add_up();
 }
 
+TEST_F(ShellBreakerTest, APoolRetriesAsMuchAsItIsToldItMay) {
+  start({.size = 1, .breaker = {.enabled = false}, .retry_percent = 100}, mixed());
+  for (int i = 0; i < 15; ++i) (void)crash({.idempotent = true, .retries = 1});
+  EXPECT_EQ(stats().retries, 15u);
+  EXPECT_EQ(stats().retries_denied, 0u);
+}
+
 }  // namespace
 }  // namespace lair::test

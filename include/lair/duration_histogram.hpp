@@ -31,12 +31,12 @@ struct DurationHistogram {
   Duration sum{};                                          // of all durations
 
   // Negative durations count as zero. Five comparisons; never allocates.
-  void add(Duration duration) noexcept {
+  void add(Duration duration, std::uint64_t times = 1) noexcept {
     duration = std::max(duration, Duration::zero());
     const auto bucket = std::lower_bound(kBounds.begin(), kBounds.end(), duration) - kBounds.begin();
-    ++counts[static_cast<std::size_t>(bucket)];
-    ++count;
-    sum += duration;
+    counts[static_cast<std::size_t>(bucket)] += times;
+    count += times;
+    sum += duration * static_cast<std::int64_t>(times);
   }
   void add(const DurationHistogram& other) noexcept {
     for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];

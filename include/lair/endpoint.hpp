@@ -14,12 +14,14 @@
 #pragma once
 
 #include <concepts>
+#include <lair/map.hpp>
 #include <lair/once_function.hpp>
 #include <lair/options.hpp>
 #include <lair/result.hpp>
 #include <lair/stop_link.hpp>
 #include <lair/stream.hpp>
 #include <memory>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -146,6 +148,40 @@ class Endpoint {
   Stream<T> stream(const Command& command, Args&&... args) {
     return stream<T>(CallOptions{}, command, std::forward<Args>(args)...);
   }
+
+  // --- For every item of a range, many at a time: lair/map.hpp --------------------------------------------------------------
+  template <class R = Json, std::ranges::input_range Items>
+  std::vector<Result<R>> map_all(const MapOptions& options, std::string_view command, Items&& items) {
+    detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
+        command, true, std::ranges::begin(items), std::ranges::end(items));
+    run_map(options, command, job);
+    return job.each();
+  }
+  template <class R = Json, std::ranges::input_range Items>
+  Result<std::vector<R>> try_map(const MapOptions& options, std::string_view command, Items&& items) {
+    detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
+        command, false, std::ranges::begin(items), std::ranges::end(items));
+    run_map(options, command, job);
+    return job.first_error_or_values();
+  }
+  template <class R = Json, std::ranges::input_range Items>
+  std::vector<R> map(const MapOptions& options, std::string_view command, Items&& items) {
+    return try_map<R>(options, command, std::forward<Items>(items)).value();
+  }
+  template <class R = Json, std::convertible_to<std::string_view> Command, std::ranges::input_range Items>
+  std::vector<Result<R>> map_all(const Command& command, Items&& items) {
+    return map_all<R>(MapOptions{}, command, std::forward<Items>(items));
+  }
+  template <class R = Json, std::convertible_to<std::string_view> Command, std::ranges::input_range Items>
+  Result<std::vector<R>> try_map(const Command& command, Items&& items) {
+    return try_map<R>(MapOptions{}, command, std::forward<Items>(items));
+  }
+  template <class R = Json, std::convertible_to<std::string_view> Command, std::ranges::input_range Items>
+  std::vector<R> map(const Command& command, Items&& items) {
+    return map<R>(MapOptions{}, command, std::forward<Items>(items));
+  }
+  // What these are made of. Here, one call after another.
+  virtual void run_map(const MapOptions& options, std::string_view command, detail::MapJob& job);
 
  protected:
   Endpoint() = default;

@@ -78,6 +78,7 @@ class Pool final : public Endpoint {
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;
+  void run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) override;
 
   // Lets workers call `function` by this name (lair/expose.hpp), which must not begin with "lair.session.". In place of an earlier one of that name; an empty
   // HostFunction takes it away. Any time: calls under way may call it, too.

@@ -42,6 +42,7 @@ class Session final : public Endpoint {
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;
+  void run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) override;
 
   // --- Its values. Each blocks until the store has answered: what has been put is kept -------------------------------------
   // Keys are UTF-8 of 1 to 256 bytes. kInvalidArgument: a limit, or the session is over; kUnavailable: the store failed.

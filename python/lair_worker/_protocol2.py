@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from lair_worker._batch import Journal
     from lair_worker._channel import Channel
     from lair_worker._errors import Failure
     from lair_worker._midcall import MidCall
@@ -23,16 +24,17 @@ if TYPE_CHECKING:
     from lair_worker._worker import Worker
 
 CALL, RESULT, SHUTDOWN = 1, 2, 5
-CREDIT, CANCEL, CALLBACK_RESULT = 8, 9, 12
+CREDIT, CANCEL, CALLBACK_RESULT, BATCH = 8, 9, 12, 13
 FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
-FEATURES = ("cancel", "stream", "callback")
+FEATURES = ("cancel", "stream", "callback", "batch")
 VERSION = 2
 
 
-def features_of(offer: dict[str, Any]) -> list[str]:
-    """Those of the offer that this side does."""
+def features_of(offer: dict[str, Any], concurrency: int) -> list[str]:
+    """Those of the offer that this side does. Where calls are in flight together they come one by one."""
     offered = offer.get("features")
-    return [each for each in FEATURES if each in offered] if type(offered) is list else []
+    ours = FEATURES if concurrency == 1 else FEATURES[:-1]
+    return [each for each in ours if each in offered] if type(offered) is list else []
 
 
 def concurrency_of(offer: dict[str, Any]) -> int:
@@ -68,6 +70,10 @@ class Protocol2(Replies):
         self._midcall: MidCall | None = None
         self._sessions: Sessions | None = None
         self._thread = get_ident()
+        self._batches = "batch" in features
+        self.generation = generation
+        self.journal_fd = -1
+        self._journal: Journal | None = None
 
     def hang_bell(self) -> int:
         """Makes calls cancellable; gives the signal that interrupts them, or 0."""
@@ -191,6 +197,57 @@ class Protocol2(Replies):
             current.set(None)
         return self._door.hit is not None
 
+    # --- batches --------------------------------------------------------------------------------------
+
+    def make_journal(self) -> int:
+        """The file that tells the host how far a batch had got; -1 where there is none."""
+        if self._batches:
+            from lair_worker._batch import make_journal
+
+            self.journal_fd = make_journal()
+        return self.journal_fd
+
+    def journal(self) -> Journal | None:
+        """That file, to be written to."""
+        if self._journal is None and self.journal_fd >= 0:
+            from lair_worker._batch import Journal
+
+            self._journal = Journal(self.journal_fd)
+        return self._journal
+
+    def _batch(self, message: list[Any]) -> bytes:
+        if (
+            len(message) < 6
+            or type(message[3]) is not str
+            or type(message[4]) is not list
+            or type(message[5]) is not dict
+        ):
+            raise HostBroken("a BATCH that is not [13, id, generation, command, items, meta]")
+        from lair_worker._batch import Batch
+
+        _, number, _, name, items, meta = message[:6]
+        function = self._table.get(name)
+        if function is None:
+            return self.unknown(number, name, self._table)
+        return Batch(self, number).answer(function, name, items, meta)
+
+    def call_item(self, number: int, function: Any, call: Context, args: Any) -> bytes:
+        """The reply to an item of a batch, as to a call."""
+        if "session_number" in call.meta:
+            return self._call_in_session(number, function, call, args)
+        return self._call(number, function, call, args)
+
+    def send_now(self, reply: bytes) -> None:
+        """A frame before the last one."""
+        self._channel.send(reply)
+
+    def look_for_cancel(self) -> None:
+        """Has the next item looked whether it has been cancelled, should there be no bell."""
+        if "cancel" in self._features:
+            self._door.rung = True
+
+    # --- what is odd ----------------------------------------------------------------------------------
+
     def _failed_call(self, call: Context, function: Any, args: Any, error: BaseException) -> bytes:
         from lair_worker import _errors
 
@@ -251,6 +308,8 @@ class Protocol2(Replies):
             return None
         if FEATURE_OF.get(kind) in self._features:
             return None  # for a call that has ended
+        if kind == BATCH and self._batches:
+            return self._batch(message)
         if kind != CALL:
             raise HostBroken(f"a frame of kind {kind}, which no host sends")
         if len(message) < 6 or type(message[3]) is not str or not _fit(message[4], message[5]):

@@ -171,8 +171,8 @@ class Worker:
         if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
-        features = _protocol2.features_of(offer)
         concurrency = _protocol2.concurrency_of(offer) if _registry.can_overlap() else 1
+        features = _protocol2.features_of(offer, concurrency)
         identity.concurrency = concurrency
         protocol: Any
         if concurrency == 1:
@@ -194,6 +194,8 @@ class Worker:
         }
         if "cancel" in features and (cancel_signal := protocol.hang_bell()):
             result["lair"]["cancel_signal"] = cancel_signal
+        if "batch" in features and (journal := protocol.make_journal()) >= 0:
+            result["lair"]["journal"] = journal
         if stack_signal := _signals.write_stacks_on_demand():
             result["lair"]["stack_signal"] = stack_signal
         if stacks := _signals.show_stacks_on_demand():

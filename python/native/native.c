@@ -1,41 +1,9 @@
 // The module lair_worker._native: pack, unpack, and serve, the loop of Protocol2.run for calls that do nothing but take
 // arguments and give a value. What is not such a call, and every error, is left to the Python code, which this calls in
 // the middle: so there is one place that says what happens then.
-#include <errno.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
-#include "native.h"
-
-// What is up to this size is sent without letting go of the GIL: an idle pipe or socket takes it at once.
-#define SMALL 4096
-// A buffer that a large reply has blown up is given back.
-#define KEEP (256 << 10)
-
-enum { RESULT = 2, CALL = 1 };
-
-// Attributes, by these names. Interned once in each interpreter.
-#define NAMES(X) \
-  X(_answer) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
-  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
-  X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(meta) X(number) X(receive) X(requested) X(rung) \
-  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
-
-typedef struct {
-#define DECLARE(name) PyObject *name;
-  NAMES(DECLARE)
-} Names;
-
-typedef struct {
-  Names *names;
-  PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
-  Py_buffer buffer;  // the channel's: what fits into it is read into it
-  Buffer out;
-  long long generation;
-  size_t max_frame;
-  int source, sink;
-} Loop;
+#include "loop.h"
 
 static int is_true(PyObject *object, PyObject *name) {
   PyObject *value = PyObject_GetAttr(object, name);
@@ -53,7 +21,7 @@ static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
   return failed;
 }
 
-static PyObject *take_exception(void) {
+PyObject *take_exception(void) {
 #if PY_VERSION_HEX >= 0x030c0000
   return PyErr_GetRaisedException();
 #else
@@ -69,24 +37,29 @@ static PyObject *take_exception(void) {
 
 // --- one call ----------------------------------------------------------------------------------------
 
-// The function, if this is a call that can be served here: borrowed. NULL without an exception if not.
-static PyObject *plain_call(const Loop *loop, PyObject *message) {
+// The function, if this is a call, or a batch, that can be served here: borrowed. NULL without an exception if not.
+static PyObject *plain_call(const Loop *loop, PyObject *message, long long *what) {
   if (!PyList_CheckExact(message) || PyList_GET_SIZE(message) != 6) return NULL;
   PyObject *kind = PyList_GET_ITEM(message, 0), *generation = PyList_GET_ITEM(message, 2);
   PyObject *name = PyList_GET_ITEM(message, 3), *args = PyList_GET_ITEM(message, 4), *meta = PyList_GET_ITEM(message, 5);
   int overflow;
-  if (!PyLong_CheckExact(kind) || PyLong_AsLongLongAndOverflow(kind, &overflow) != CALL || overflow) return NULL;
+  if (!PyLong_CheckExact(kind)) return NULL;
+  *what = PyLong_AsLongLongAndOverflow(kind, &overflow);
+  if (overflow || (*what != CALL && !(*what == BATCH && loop->batches))) return NULL;
   if (!PyLong_CheckExact(PyList_GET_ITEM(message, 1)) || !PyLong_CheckExact(generation)) return NULL;
   if (PyLong_AsLongLongAndOverflow(generation, &overflow) != loop->generation || overflow) return NULL;
   if (!PyUnicode_CheckExact(name) || !PyDict_CheckExact(meta)) return NULL;
-  if (!PyDict_CheckExact(args) && !PyList_CheckExact(args)) return NULL;
+  if (!PyList_CheckExact(args) && (*what == BATCH || !PyDict_CheckExact(args))) return NULL;
+  for (Py_ssize_t i = 0; *what == BATCH && i < PyList_GET_SIZE(args); ++i) {
+    PyObject *item = PyList_GET_ITEM(args, i);
+    if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
+  }
   const Names *names = loop->names;
   if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream)) return NULL;
   return PyDict_GetItemWithError(loop->table, name);
 }
 
-// Context(...), as its __init__ would make it.
-static PyObject *new_context(const Loop *loop, PyObject *message, double received) {
+PyObject *new_context(const Loop *loop, PyObject *message, double received) {
   const Names *names = loop->names;
   PyTypeObject *type = (PyTypeObject *)loop->context_type;
   PyObject *call = type->tp_alloc(type, 0);
@@ -101,7 +74,7 @@ static PyObject *new_context(const Loop *loop, PyObject *message, double receive
   return call;
 }
 
-static int set_current(const Loop *loop, PyObject *call) {
+int set_current(const Loop *loop, PyObject *call) {
   PyObject *token = PyContextVar_Set(loop->context_var, call);
   Py_XDECREF(token);
   return token ? 0 : -1;
@@ -152,8 +125,7 @@ static int finish_sending(const Loop *loop, PyObject *rest) {
   return done ? 0 : -1;
 }
 
-static int send_result(Loop *loop) {
-  Buffer *out = &loop->out;
+int send_frame(const Loop *loop, Buffer *out) {
   const size_t length = out->size - 4;
   for (int i = 0; i < 4; ++i) out->data[i] = (unsigned char)(length >> (24 - 8 * i));
   ssize_t written;
@@ -174,51 +146,72 @@ static int send_result(Loop *loop) {
   return failed;
 }
 
+int is_hit(const Loop *loop) {
+  PyObject *hit = PyObject_GetAttr(loop->door, loop->names->hit);
+  if (!hit) return -1;
+  Py_DECREF(hit);
+  return hit != Py_None;
+}
+
+PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value) {
+  PyObject *error = take_exception();
+  PyObject *reply =
+      PyObject_CallMethodObjArgs(loop->protocol, loop->names->_odd_result, call, value, error, NULL);
+  Py_DECREF(error);
+  return reply;
+}
+
+PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
+  PyObject *size = PyLong_FromSize_t(length);
+  PyObject *reply =
+      size ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->too_long, number, size, NULL) : NULL;
+  Py_XDECREF(size);
+  return reply;
+}
+
 // What follows the command's end. The payload of an answer that was made by Python code, None once one has been sent.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
-  const Names *names = loop->names;
-  PyObject *hit = PyObject_GetAttr(loop->door, names->hit);
-  if (!hit) return NULL;
-  Py_DECREF(hit);
-  if (hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, names->cancelled, number);
-  if (put_result(loop, number, value) < 0) {
-    PyObject *error = take_exception();
-    PyObject *reply =
-        PyObject_CallMethodObjArgs(loop->protocol, names->_odd_result, call, value, error, NULL);
-    Py_DECREF(error);
-    return reply;
-  }
+  const int hit = is_hit(loop);
+  if (hit < 0) return NULL;
+  if (hit) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
+  if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
   const size_t length = loop->out.size - 4;
   if (length > loop->max_frame) {
     release(&loop->out);
-    PyObject *size = PyLong_FromSize_t(length);
-    PyObject *reply = size ? PyObject_CallMethodObjArgs(loop->protocol, names->too_long, number, size, NULL) : NULL;
-    Py_XDECREF(size);
-    return reply;
+    return too_long(loop, number, length);
   }
-  if (send_result(loop) < 0) return NULL;
+  if (send_frame(loop, &loop->out) < 0) return NULL;
   Py_RETURN_NONE;
 }
 
-static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply) {
   const Names *names = loop->names;
+  *value = *reply = NULL;
+  if (count_call(loop) < 0) return -1;
+  *value = run_armed(loop, call, function, args);
+  PyObject *error = *value ? NULL : take_exception();
+  int disarmed = PyObject_SetAttr(loop->door, names->armed, Py_None);
+  if (error && !disarmed) {
+    // Its error's answer, or None if that is for the caller to say: the call is cancelled.
+    *reply = PyObject_CallMethodObjArgs(loop->protocol, names->_raised, call, function, args, error, NULL);
+    disarmed = *reply ? 0 : -1;
+  }
+  Py_XDECREF(error);
+  if (disarmed == 0) return *value != NULL;
+  Py_CLEAR(*value);
+  return -1;
+}
+
+static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
   PyObject *number = PyList_GET_ITEM(message, 1), *args = PyList_GET_ITEM(message, 4);
   PyObject *call = new_context(loop, message, received);
-  if (!call || count_call(loop) < 0 || set_current(loop, call) < 0) {
+  if (!call || set_current(loop, call) < 0) {
     Py_XDECREF(call);
     return NULL;
   }
-  PyObject *reply = NULL;
-  PyObject *value = run_armed(loop, call, function, args);
-  PyObject *error = value ? NULL : take_exception();
-  int disarmed = PyObject_SetAttr(loop->door, names->armed, Py_None);
-  if (error && !disarmed) {
-    // Its error's answer, or None if that is for `conclude` to say: the call is cancelled.
-    reply = PyObject_CallMethodObjArgs(loop->protocol, names->_raised, call, function, args, error, NULL);
-    disarmed = reply ? 0 : -1;
-  }
-  Py_XDECREF(error);
-  PyObject *failure = disarmed < 0 ? take_exception() : NULL;
+  PyObject *value, *reply;
+  const int done = run_call(loop, call, function, args, &value, &reply);
+  PyObject *failure = done < 0 ? take_exception() : NULL;
   if (set_current(loop, Py_None) < 0 && !failure) failure = take_exception();
   if (failure) {
     Py_CLEAR(reply);
@@ -237,10 +230,11 @@ static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, d
 
 // The answer to a message; None if there is none, or it has been sent.
 static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
-  PyObject *function = plain_call(loop, message);
+  long long what;
+  PyObject *function = plain_call(loop, message, &what);
   if (function) {
     Py_INCREF(function);
-    PyObject *reply = serve_call(loop, message, function, received);
+    PyObject *reply = (what == BATCH ? serve_batch : serve_call)(loop, message, function, received);
     Py_DECREF(function);
     return reply;
   }
@@ -252,7 +246,7 @@ static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
   return reply;
 }
 
-static double now(void) {
+double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
@@ -343,6 +337,13 @@ static long long number_of(PyObject *object, PyObject *name) {
   return number;
 }
 
+static void open_journal(Loop *loop) {
+  loop->batches = is_true(loop->protocol, loop->names->_batches) > 0;
+  const int fd = (int)number_of(loop->protocol, loop->names->journal_fd);
+  void *memory = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(Journal), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (memory != MAP_FAILED) loop->journal = memory;
+}
+
 static PyObject *serve(PyObject *module, PyObject *protocol) {
   Names *names = PyModule_GetState(module);
   Loop loop = {.names = names, .protocol = protocol};
@@ -361,12 +362,14 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
     loop.max_frame = most < 0xffffffff ? (size_t)most : 0xffffffff;
     loop.source = (int)number_of(loop.channel, names->source);
     loop.sink = (int)number_of(loop.channel, names->sink);
+    open_journal(&loop);
     if (!PyErr_Occurred() && run(&loop) == 0) {
       Py_INCREF(Py_None);
       result = Py_None;
     }
     PyBuffer_Release(&loop.buffer);
   }
+  if (loop.journal) munmap(loop.journal, sizeof *loop.journal);
   release(&loop.out);
   Py_XDECREF(buffer);
   Py_XDECREF(loop.channel);

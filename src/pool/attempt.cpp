@@ -61,9 +61,8 @@ Channel::Look look_at(const Record& record, TimePoint now) {
 
 // What it says about the command. Nothing, where the worker had not read the request, or the host is to blame.
 core::TryOutcome outcome_of(const Attempt& attempt) {
-  if (attempt.verdict.completed > 0) return core::TryOutcome::kAnswered;
   if (attempt.result || attempt.result.error().delivery != Delivery::kMaybeExecuted) {
-    return core::TryOutcome::kNothing;
+    return attempt.verdict.completed > 0 ? core::TryOutcome::kAnswered : core::TryOutcome::kNothing;
   }
   switch (attempt.result.error().kind) {
     case ErrorKind::kWorkerLost:
@@ -256,6 +255,7 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
                                  .chain = asked.chain,
                                  .stream = asked.stream,
                                  .session = asked.session,
+                                 .batch = asked.call.batch,
                                  .packed = asked.call.packed}};
   addressed.frame = wire::encode_call(addressed.header, arguments);
   if (addressed.frame.payload_size() > announced.max_frame) {

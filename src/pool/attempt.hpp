@@ -41,6 +41,7 @@ struct Prepared {
   std::string arguments;
   bool packed = false;  // as MessagePack
   bool positional = false;
+  bool batch = false;  // many of them, in an array
   Deadline deadline = Deadline::never();
   TimePoint started;
 };

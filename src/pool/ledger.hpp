@@ -45,7 +45,7 @@ class Ledger {
 
   Ledger();
 
-  void call_ended(std::string_view command, CallOutcome outcome, Duration took);
+  void call_ended(std::string_view command, CallOutcome outcome, Duration took, std::uint64_t times = 1);
   void got_worker(Duration waited) { checkout_wait_.add(waited); }
   void rejected(Rejection why) { ++rejected_[static_cast<std::size_t>(why)]; }
   void worker_ready(Duration start) { worker_start_.add(start); }

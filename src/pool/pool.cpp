@@ -84,6 +84,11 @@ Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, 
   return shell_->call(options, command, arguments);
 }
 
+void Pool::run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) {
+  if (shell_->inert() || shell_->on_reactor()) return Endpoint::run_map(options, command, job);
+  shell_->map(options, command, job);
+}
+
 Result<Lease> Pool::try_checkout(const CheckoutOptions& options, const char* file, int line) {
   if (shell_->inert()) return shell_->inert_error();
   const Deadline deadline = Deadline::after(options.timeout.value_or(shell_->options().checkout_timeout));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/types.hpp"
+#include "os/journal.hpp"
 #include "worker/channel.hpp"
 #include "worker/launcher.hpp"
 #include "worker/log_pump.hpp"
@@ -33,6 +34,7 @@ struct Record {
   // Owned in turn: by the supervisor (starting, stopping), by whoever holds the worker (busy).
   std::optional<worker::Channel> channel;
   TimePoint rests_since;  // when it was last given back
+  std::optional<os::Journal> journal;  // of its batches; opened for the first one
 
   // Its own lock.
   worker::StderrTail stderr_tail;

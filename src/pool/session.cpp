@@ -39,6 +39,11 @@ Result<Json> Session::invoke(const CallOptions& options, std::string_view comman
   return shell_->call(options, command, arguments, {.session = entry_});
 }
 
+void Session::run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) {
+  if (shell_->inert() || shell_->on_reactor()) return Endpoint::run_map(options, command, job);
+  shell_->map(options, command, job, {.session = entry_});
+}
+
 void Session::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
   if (shell_->inert()) return done(shell_->inert_error());
   shell_->start(options, command, arguments, std::move(done), {.session = entry_});

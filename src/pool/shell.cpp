@@ -236,25 +236,27 @@ void Shell::call_ended(const Hold& hold) {
 // --- Books, waiting ----------------------------------------------------------------------------------
 
 void Shell::close_books(const EndedCall& ended, TimePoint now) {
-  ledger_.call_ended(ended.command, ended.ending, now - ended.began);
+  const auto times = ended.times;
+  const Duration each = (now - ended.began) / static_cast<std::int64_t>(times);
+  ledger_.call_ended(ended.command, ended.ending, each, times);
   switch (ended.ending) {
     case Ending::kOk:
-      ++counters_.ok;
+      counters_.ok += times;
       break;
     case Ending::kError:
-      ++counters_.error;
+      counters_.error += times;
       break;
     case Ending::kTimeout:
-      ++counters_.timeout;
+      counters_.timeout += times;
       break;
     case Ending::kCrashed:
-      ++counters_.crashed;
+      counters_.crashed += times;
       break;
     case Ending::kShed:
-      ++counters_.shed;
+      counters_.shed += times;
       break;
     case Ending::kCancelled:
-      ++counters_.cancelled;
+      counters_.cancelled += times;
       break;
   }
 }

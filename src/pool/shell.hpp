@@ -58,6 +58,7 @@ struct EndedCall {
   std::string_view command;
   TimePoint began;
   Ending ending;
+  std::uint64_t times = 1;  // so many calls, which share the time between them
 };
 
 // What a call came to, for its command's breaker. Once for each time that the breaker let it through.
@@ -110,6 +111,16 @@ class Shell {
   Result<Hold> take_lease(Deadline deadline);
   void give_back(const Hold& hold, Verdict verdict, std::optional<EndedCall> ended = {},
                  std::optional<Noted> noted = {});
+
+  // Of every item, as of a call of its own (map.cpp).
+  void map(const MapOptions& options, std::string_view command, detail::MapJob& job, Bound bound = {});
+  struct Shape {
+    std::size_t size = 1;  // workers
+    bool packs = false;    // the latest one reads MessagePack
+  };
+  Shape shape() const;
+  // So many calls that took so long each, and are not in the books yet.
+  void book_items(std::string_view command, Ending ending, std::uint64_t times, Duration each);
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
   PoolStats stats() const;

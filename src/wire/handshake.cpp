@@ -69,6 +69,12 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     };
     announcement.cancels = has("cancel");
     announcement.streams = has("stream");
+    announcement.batches = has("batch");
+  }
+  if (const auto journal = lair.find("journal"); journal != lair.end()) {
+    if (!journal->is_number_unsigned() || *journal < 3u || *journal > kLargestFd)
+      return Malformed{"result.lair.journal is not a descriptor: " + printable(journal->dump())};
+    announcement.journal_fd = journal->get<int>();
   }
   if (const auto signal = lair.find("cancel_signal"); signal != lair.end()) {
     if (!is_real_time_signal(*signal))
@@ -140,7 +146,7 @@ std::string timestamp() {
 }
 
 std::string encode_offer(const Offer& offer) {
-  Json features = Json::array({"cancel", "stream", "callback"});
+  Json features = Json::array({"cancel", "stream", "callback", "batch"});
   if (offer.files) features.push_back("files");
   const Json request = {
       {"id", 0},

@@ -33,6 +33,8 @@ struct Announcement {
   bool packs = false;                        // it reads MessagePack, too
   bool cancels = false;                      // it takes CANCEL, and proves that a call has ended
   bool streams = false;                      // it may be asked for a stream
+  bool batches = false;                      // it takes BATCH
+  int journal_fd = -1;                       // there: what it has done of a batch and not told yet; -1: none
   int cancel_signal = 0;                     // tells it that a CANCEL has come; 0: it has none
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
   // Has it append its threads' stacks to a file in its memory, and that file's descriptor there. 0: it has none.

@@ -24,6 +24,7 @@ enum class Kind : int {
   kCancelled = 10,
   kCallback = 11,
   kCallbackResult = 12,
+  kBatch = 13,
 };
 
 }  // namespace lair::wire

@@ -127,26 +127,54 @@ Reply decode_callback(Json message, std::string_view payload) {
                   .arguments = std::move(message[5])};
 }
 
+Raised raised_of(const Json& body) {
+  return {.kind = kind_of(text_at(body, "kind")),
+          .type = text_at(body, "type"),
+          .message = text_at(body, "message"),
+          .traceback = text_at(body, "traceback")};
+}
+
+Reply decode_answers(Json message, std::string_view payload, bool last) {
+  if (message.size() < 4 || !message[3].is_array()) {
+    return Malformed{"an answer to a BATCH without its values: " + printable(payload)};
+  }
+  Answers answers{.values = std::move(message[3].get_ref<Json::array_t&>()), .errors = {}, .last = last};
+  if (message.size() == 4) return answers;
+  const Json& errors = message[4];
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    const Json& error = errors.is_array() ? errors[i] : errors;
+    if (!error.is_array() || error.size() < 2 || !error[0].is_number_unsigned() || !error[1].is_object() ||
+        error[0] < Json(next) || error[0] >= Json(answers.values.size())) {
+      return Malformed{"an answer to a BATCH with errors that are none of its items': " + printable(payload)};
+    }
+    answers.errors.emplace_back(error[0].get<std::size_t>(), raised_of(error[1]));
+    next = answers.errors.back().first + 1;
+  }
+  return answers;
+}
+
 // After check_envelope.
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
+  if (header.batch && (is_kind(message, Kind::kResult) || is_kind(message, Kind::kChunk)))
+    return decode_answers(std::move(message), payload, is_kind(message, Kind::kResult));
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
     return Value{std::move(message[3])};
   }
   if (is_kind(message, Kind::kError)) {
     if (message.size() < 4 || !message[3].is_object()) return Malformed{"an ERROR without its object"};
-    const Json& body = message[3];
-    return Raised{.kind = kind_of(text_at(body, "kind")),
-                  .type = text_at(body, "type"),
-                  .message = text_at(body, "message"),
-                  .traceback = text_at(body, "traceback")};
+    return raised_of(message[3]);
   }
   if (is_kind(message, Kind::kChunk)) return decode_items(header, std::move(message), payload);
   if (is_kind(message, Kind::kEnd)) {
     if (!header.stream) return Malformed{"the end of a stream that was not asked for"};
     return Complete{};
   }
-  if (is_kind(message, Kind::kCancelled)) return Cancelled{};
+  if (is_kind(message, Kind::kCancelled)) {
+    const bool counted = message.size() > 3 && message[3].is_number_unsigned();
+    return Cancelled{.begun = counted ? message[3].get<std::size_t>() : 0};
+  }
   if (is_kind(message, Kind::kCallback)) return decode_callback(std::move(message), payload);
   return Malformed{"a message of kind " + message[0].dump() + " in place of a reply"};
 }
@@ -248,7 +276,7 @@ CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
     append_packed_head(frame.head, header);
     append_packed_meta(frame.tail, header);
   } else if (header.protocol == Protocol::kTwo) {
-    frame.head += "[1,";
+    frame.head += header.batch ? "[13," : "[1,";
     append_number(frame.head, header.id);
     frame.head += ',';
     append_number(frame.head, header.generation);

@@ -42,6 +42,7 @@ struct CallHeader {
     std::string_view affinity = {};  // "prefer", "strict" or "exclusive"
   };
   std::optional<Session> session = {};
+  bool batch = false;   // BATCH, whose arguments are an array of them; protocol 2 only
   bool packed = false;  // the call is sent as MessagePack; protocol 2 only, and its arguments are so, too
 };
 
@@ -87,18 +88,27 @@ struct Items {
   std::size_t bytes = 0;  // of credit that it has cost
 };
 struct Complete {};
+// Of a batch: what became of its next items, and whether these were the last.
+struct Answers {
+  std::vector<Json> values;
+  std::vector<std::pair<std::size_t, Raised>> errors;  // in place of the values at these places, in order
+  bool last = false;
+};
 // The call was cancelled, as asked.
-struct Cancelled {};
+struct Cancelled {
+  std::size_t begun = 0;  // of a batch: how many items, the cancelled one being the last
+};
 // In the middle of the call: a function of the host's is to be called.
 struct Callback {
   std::uint64_t number = 0;
   std::string name;
   Json arguments;
 };
-using Reply = std::variant<Value, Raised, Items, Complete, Cancelled, Callback, Malformed>;
+using Reply = std::variant<Value, Raised, Items, Answers, Complete, Cancelled, Callback, Malformed>;
 
 // The last frame of its call?
 inline bool is_final(const Reply& reply) {
+  if (const auto* answers = std::get_if<Answers>(&reply)) return answers->last;
   return !std::holds_alternative<Items>(reply) && !std::holds_alternative<Callback>(reply);
 }
 

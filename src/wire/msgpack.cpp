@@ -286,6 +286,10 @@ void append_packed(std::string& out, std::string_view text) {
   (void)put_text(out, mended.get_ref<const std::string&>());
 }
 
+bool append_packed_value(std::string& out, const Json& value, std::size_t around) {
+  return put_value(out, value, around);
+}
+
 Result<std::string> encode_msgpack(const Json& value, std::string_view what) {
   std::string out;
   if (put_value(out, value, 1)) return out;

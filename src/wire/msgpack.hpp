@@ -27,6 +27,10 @@ inline bool is_msgpack(std::string_view payload) {
   return !payload.empty() && (static_cast<unsigned char>(payload.front()) & 0x80) != 0;
 }
 
+// A value, appended to what will be `around` arrays deep in its message. False: it cannot be sent, or not there; encode_msgpack
+// says why. Then `out` ends in a part of it.
+bool append_packed_value(std::string& out, const Json& value, std::size_t around);
+
 // Pieces of a message, appended. The text must be UTF-8; of other text the bad bytes are replaced.
 void append_packed(std::string& out, std::uint64_t number);
 void append_packed(std::string& out, std::string_view text);

@@ -7,7 +7,7 @@ namespace lair::wire {
 
 void append_packed_head(std::string& head, const CallHeader& header) {
   append_packed_array(head, 6);
-  append_packed(head, static_cast<std::uint64_t>(Kind::kCall));
+  append_packed(head, static_cast<std::uint64_t>(header.batch ? Kind::kBatch : Kind::kCall));
   append_packed(head, header.id);
   append_packed(head, header.generation);
   append_packed(head, header.command);

@@ -26,7 +26,8 @@ PATIENCE = 60.0  # seconds until a test gives up on what should happen at once, 
 TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
 CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
 CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
-FEATURES = ["cancel", "stream", "callback"]
+BATCH = 13
+FEATURES = ["cancel", "stream", "callback", "batch"]
 
 
 @lru_cache(maxsize=32)

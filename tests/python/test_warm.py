@@ -180,12 +180,16 @@ def test_a_warm_parent_ends_with_its_keeper(warm):
 
 
 def test_a_module_is_imported_once_and_its_state_is_each_worker_s_own(warm):
-    parent = warm(["table"], table="print('imported', flush=True)\nrows = []", mod="""
+    parent = warm(
+        ["table"],
+        table="print('imported', flush=True)\nrows = []",
+        mod="""
         import table
         def add(row):
             table.rows.append(row)
             return table.rows
-        """)
+        """,
+    )
     parent.word()
     first, second = parent.fork(), parent.fork(slot=2)
     assert first.request("add", {"row": 1})["result"] == [1]
@@ -195,7 +199,9 @@ def test_a_module_is_imported_once_and_its_state_is_each_worker_s_own(warm):
 
 
 def test_a_worker_inherits_no_session(warm):
-    parent = warm(["pre"], pre="""
+    parent = warm(
+        ["pre"],
+        pre="""
         import lair_worker as lair
         from lair_worker import testing
         ended = []
@@ -210,7 +216,8 @@ def test_a_worker_inherits_no_session(warm):
         def touch():
             lair.context().session.local["a"] = 1
         testing.Worker().call_with({"session": "ann", "affinity": "strict"}, "touch")
-        """)
+        """,
+    )
     parent.word()
     for _ in range(2):
         worker = parent.fork()
@@ -251,10 +258,13 @@ def test_a_module_that_does_not_import_is_the_host_s_to_know(warm, source, kind,
 
 
 def test_a_thread_is_refused_at_the_start(warm):
-    parent = warm(["busy"], busy="""
+    parent = warm(
+        ["busy"],
+        busy="""
         import threading
         threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()
-        """)
+        """,
+    )
     word = parent.word()
     assert word["error_type"] == "ForkRefused"
     for part in ("2 threads", "poller", "preload", "busy", "start = 'spawn'", "OMP_NUM_THREADS"):
@@ -264,12 +274,15 @@ def test_a_thread_is_refused_at_the_start(warm):
 
 def test_a_thread_that_comes_later_is_refused_at_the_next_fork(warm, tmp_path):
     # A fork hook runs in the parent, after the fork that was still allowed.
-    parent = warm(["late"], late="""
+    parent = warm(
+        ["late"],
+        late="""
         import os, threading
         def start():
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         os.register_at_fork(after_in_parent=start)
-        """)
+        """,
+    )
     assert parent.word()["success"]
     parent.order()
     refused = parent.order()
@@ -280,19 +293,25 @@ def test_a_thread_that_comes_later_is_refused_at_the_next_fork(warm, tmp_path):
 
 
 def test_a_thread_that_ends_soon_is_waited_for(warm):
-    parent = warm(["short"], short="""
+    parent = warm(
+        ["short"],
+        short="""
         import threading, time
         threading.Thread(target=time.sleep, args=(0.1,)).start()
-        """)
+        """,
+    )
     assert parent.word()["success"]
 
 
 def test_cuda_in_use_is_refused(warm, tmp_path):
-    parent = warm(["torch"], torch=f"""
+    parent = warm(
+        ["torch"],
+        torch=f"""
         import os
         class cuda:
             is_initialized = staticmethod(lambda: os.path.exists({str(tmp_path / "cuda")!r}))
-        """)
+        """,
+    )
     assert parent.word()["success"]
     assert parent.fork().failure() is None
     (tmp_path / "cuda").touch()
@@ -315,22 +334,28 @@ def test_a_worker_that_cannot_be_made_says_which_step_failed(warm, tmp_path):
 
 
 def test_a_fork_that_the_system_refuses_is_reported(warm):
-    parent = warm(["forbidding"], forbidding="""
+    parent = warm(
+        ["forbidding"],
+        forbidding="""
         import os
         def refuse():
             raise BlockingIOError(11, "no more processes")
         os.fork = refuse
-        """)
+        """,
+    )
     assert parent.word()["success"]
     assert parent.order().failure() == (FORK, errno.EAGAIN)
     assert is_running(parent.pid)
 
 
 def test_an_order_that_lost_its_descriptors_is_refused_in_words(warm):
-    parent = warm(["small"], small="""
+    parent = warm(
+        ["small"],
+        small="""
         import resource
         resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
-        """)
+        """,
+    )
     assert parent.word()["success"]
     parent.order()
     assert "descriptors" in parent.word()["error"]

@@ -8,8 +8,25 @@ import time
 import lair_worker
 
 __all__ = [
-    "add", "big", "big_int", "boom", "context", "crash", "cwd", "dies_once", "echo", "env", "exit_now",
-    "grandchild", "nan", "nap", "noise", "not_json", "pid", "spin", "text_with_surrogate",
+    "add",
+    "big",
+    "big_int",
+    "boom",
+    "context",
+    "crash",
+    "cwd",
+    "dies_once",
+    "echo",
+    "env",
+    "exit_now",
+    "grandchild",
+    "nan",
+    "nap",
+    "noise",
+    "not_json",
+    "pid",
+    "spin",
+    "text_with_surrogate",
 ]
 
 

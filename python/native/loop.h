@@ -1,0 +1,70 @@
+// What native.c, the loop, and batch.c share.
+#pragma once
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "native.h"
+
+// What is up to this size is sent without letting go of the GIL: an idle pipe or socket takes it at once.
+#define SMALL 4096
+// A buffer that a large reply has blown up is given back.
+#define KEEP (256 << 10)
+
+enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13 };
+
+// Attributes, by these names. Interned once in each interpreter.
+#define NAMES(X) \
+  X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
+  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
+  X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
+  X(number) X(receive) X(requested) X(rung) \
+  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
+
+typedef struct {
+#define DECLARE(name) PyObject *name;
+  NAMES(DECLARE)
+} Names;
+
+typedef struct {
+  Names *names;
+  PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
+  Py_buffer buffer;  // the channel's: what fits into it is read into it
+  Buffer out;
+  long long generation;
+  size_t max_frame;
+  int source, sink;
+  int batches;  // BATCH is one of the features
+  struct Journal *journal;  // mapped; NULL: there is none
+} Loop;
+
+// As Journal in _batch.py. The host reads it when this process is dead, so what counts is the order of the writes.
+#define JOURNAL_BYTES (128 << 10)
+typedef struct Journal {
+  uint64_t batch;
+  uint64_t told;
+  uint64_t begun;
+  uint64_t size;
+  unsigned char frames[JOURNAL_BYTES - 32];
+} Journal;
+
+PyObject *take_exception(void);
+
+// All of these: NULL or -1 with an exception.
+// Context(...), as its __init__ would make it.
+PyObject *new_context(const Loop *loop, PyObject *message, double received);
+int set_current(const Loop *loop, PyObject *call);
+// A command, with its call counted and armed. 1: it gave `value`; 0: `reply` answers it, or is None: it is cancelled.
+int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply);
+// Whether the call that runs has been cancelled, whatever became of it.
+int is_hit(const Loop *loop);
+PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
+PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
+// A frame, for whose length there are four bytes at its front.
+int send_frame(const Loop *loop, Buffer *frame);
+double now(void);
+
+// batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
+PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);

@@ -14,7 +14,9 @@ typedef struct {
   Buffer errors;  // pairs of an index and an error
   size_t head;    // where the values' array begins
   size_t count, failed;
-  uint64_t told;  // items in earlier frames
+  uint64_t told;     // items in earlier frames
+  Py_ssize_t calls;  // that the worker has not counted yet
+  PyObject **received;  // of its context
   int full;       // the journal has no room for what has been done
 } Batch;
 
@@ -71,6 +73,8 @@ static int open_frame(Batch *batch) {
 
 static int flush(Batch *batch, int kind) {
   Buffer *out = &batch->out;
+  if (count_calls(batch->loop, batch->calls) < 0) return -1;
+  batch->calls = 0;
   out->data[5] = (unsigned char)kind;
   for (int i = 0; i < 4; ++i) out->data[batch->head + 1 + (size_t)i] = (unsigned char)(batch->count >> (24 - 8 * i));
   if (put_count(out, batch->failed) < 0) return -1;
@@ -144,9 +148,7 @@ static int run_item(Batch *batch, PyObject *call, PyObject *function, PyObject *
   if (run_call(loop, call, function, args, &value, &reply) < 0) return -1;
   if (reply && reply != Py_None) return take_reply(batch, reply);
   Py_XDECREF(reply);
-  int done = is_hit(loop);
-  if (done > 0) PyErr_Clear();
-  if (done == 0) done = add_value(batch, call, value);
+  const int done = *loop->hit != Py_None ? 1 : add_value(batch, call, value);
   Py_XDECREF(value);
   return done;
 }
@@ -156,13 +158,15 @@ static int next_context(Batch *batch, PyObject **call, PyObject *message, double
   const Loop *loop = batch->loop;
   if (*call && Py_REFCNT(*call) == 2) {
     PyObject *time = PyFloat_FromDouble(started);
-    const int failed = !time || PyObject_SetAttr(*call, loop->names->_received, time) < 0;
-    Py_XDECREF(time);
-    return failed ? -1 : 0;
+    if (!time) return -1;
+    set_slot(batch->received, time);
+    Py_DECREF(time);
+    return 0;
   }
   Py_XDECREF(*call);
   *call = new_context(loop, message, started);
-  return *call ? set_current(loop, *call) : -1;
+  if (!*call || !(batch->received = slot_of(*call, loop->names->_received))) return -1;
+  return set_current(loop, *call);
 }
 
 static int look_for_cancel(const Loop *loop) {
@@ -187,6 +191,7 @@ static Py_ssize_t run_items(Batch *batch, PyObject **call, PyObject *message, Py
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); ++i) {
     if (loop->journal) note(&loop->journal->begun, (uint64_t)i + 1);
     if (next_context(batch, call, message, started) < 0) return -1;
+    ++batch->calls;
     const int cancelled = run_item(batch, *call, function, PyList_GET_ITEM(items, i));
     if (cancelled) return cancelled < 0 ? -1 : i + 1;
     started = now();
@@ -206,10 +211,12 @@ static int put_cancelled(Batch *batch, Py_ssize_t begun) {
   batch->out.size = batch->head;
   batch->out.data[4] = 0x94;
   batch->out.data[5] = CANCELLED;
+  if (count_calls(batch->loop, batch->calls) < 0) return -1;
   PyObject *number = PyLong_FromSsize_t(begun);
   const int failed = !number || put_value(&batch->out, number, 1) < 0;
   Py_XDECREF(number);
-  return failed || PyObject_SetAttr(batch->loop->door, batch->loop->names->hit, Py_None) < 0 ? -1 : 0;
+  set_slot(batch->loop->hit, Py_None);
+  return failed ? -1 : 0;
 }
 
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received) {

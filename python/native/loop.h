@@ -38,6 +38,7 @@ typedef struct {
   int source, sink;
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
+  PyObject **armed, **hit, **rung;  // the door's
 } Loop;
 
 // As Journal in _batch.py. The host reads it when this process is dead, so what counts is the order of the writes.
@@ -51,15 +52,23 @@ typedef struct Journal {
 } Journal;
 
 PyObject *take_exception(void);
+// Where an object of a class with __slots__ keeps this one; NULL with an exception. Reading it costs no look-up.
+PyObject **slot_of(PyObject *object, PyObject *name);
+// As `*slot = value` in Python.
+static inline void set_slot(PyObject **slot, PyObject *value) {
+  PyObject *old = *slot;
+  Py_INCREF(value);
+  *slot = value;
+  Py_XDECREF(old);
+}
 
 // All of these: NULL or -1 with an exception.
 // Context(...), as its __init__ would make it.
 PyObject *new_context(const Loop *loop, PyObject *message, double received);
 int set_current(const Loop *loop, PyObject *call);
-// A command, with its call counted and armed. 1: it gave `value`; 0: `reply` answers it, or is None: it is cancelled.
+int count_calls(const Loop *loop, Py_ssize_t calls);
+// A command, armed. 1: it gave `value`; 0: `reply` answers it, or is None: it is cancelled.
 int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply);
-// Whether the call that runs has been cancelled, whatever became of it.
-int is_hit(const Loop *loop);
 PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
 PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
 // A frame, for whose length there are four bytes at its front.

@@ -5,6 +5,8 @@
 
 #include "loop.h"
 
+#include <structmember.h>
+
 static int is_true(PyObject *object, PyObject *name) {
   PyObject *value = PyObject_GetAttr(object, name);
   if (!value) return -1;
@@ -19,6 +21,15 @@ static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
   const int failed = PyObject_SetAttr(object, name, value);
   Py_DECREF(value);
   return failed;
+}
+
+PyObject **slot_of(PyObject *object, PyObject *name) {
+  PyObject *found = PyObject_GetAttr((PyObject *)Py_TYPE(object), name);
+  const int good = found && PyObject_TypeCheck(found, &PyMemberDescr_Type);
+  char *where = good ? (char *)object + ((PyMemberDescrObject *)found)->d_member->offset : NULL;
+  Py_XDECREF(found);
+  if (found && !good) PyErr_SetString(PyExc_SystemError, "not one of the slots");
+  return (PyObject **)(void *)where;
 }
 
 PyObject *take_exception(void) {
@@ -80,28 +91,28 @@ int set_current(const Loop *loop, PyObject *call) {
   return token ? 0 : -1;
 }
 
-static int count_call(const Loop *loop) {
+int count_calls(const Loop *loop, Py_ssize_t calls) {
   PyObject *count = PyObject_GetAttr(loop->worker, loop->names->command_count);
   const long long number = count ? PyLong_AsLongLong(count) : -1;
   Py_XDECREF(count);
   if (number == -1 && PyErr_Occurred()) return -1;
-  return set_size(loop->worker, loop->names->command_count, (Py_ssize_t)number + 1);
+  return set_size(loop->worker, loop->names->command_count, (Py_ssize_t)number + calls);
 }
 
 // As `function(*args)` or `function(**args)`, with the call armed: it may be interrupted.
 static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function, PyObject *args) {
-  const Names *names = loop->names;
-  PyObject *positional = PyList_CheckExact(args) ? PyList_AsTuple(args) : PyTuple_New(0);
-  if (!positional || PyObject_SetAttr(loop->door, names->armed, call) < 0) {
-    Py_XDECREF(positional);
-    return NULL;
+  set_slot(loop->armed, call);
+  if (*loop->rung != Py_False) {
+    PyObject *done = PyObject_CallMethodNoArgs(loop->door, loop->names->answer);
+    if (!done) return NULL;
+    Py_DECREF(done);
   }
-  PyObject *value = NULL;
-  const int rung = is_true(loop->door, names->rung);
-  PyObject *done = rung > 0 ? PyObject_CallMethodNoArgs(loop->door, names->answer) : NULL;
-  if (rung == 0 || done) value = PyObject_Call(function, positional, PyDict_CheckExact(args) ? args : NULL);
-  Py_XDECREF(done);
-  Py_DECREF(positional);
+  if (PyList_CheckExact(args)) {
+    return PyObject_Vectorcall(function, ((PyListObject *)args)->ob_item, (size_t)PyList_GET_SIZE(args), NULL);
+  }
+  PyObject *none = PyTuple_New(0);
+  PyObject *value = none ? PyObject_Call(function, none, args) : NULL;
+  Py_XDECREF(none);
   return value;
 }
 
@@ -146,13 +157,6 @@ int send_frame(const Loop *loop, Buffer *out) {
   return failed;
 }
 
-int is_hit(const Loop *loop) {
-  PyObject *hit = PyObject_GetAttr(loop->door, loop->names->hit);
-  if (!hit) return -1;
-  Py_DECREF(hit);
-  return hit != Py_None;
-}
-
 PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value) {
   PyObject *error = take_exception();
   PyObject *reply =
@@ -171,9 +175,7 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
 
 // What follows the command's end. The payload of an answer that was made by Python code, None once one has been sent.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
-  const int hit = is_hit(loop);
-  if (hit < 0) return NULL;
-  if (hit) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
+  if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
   if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
   const size_t length = loop->out.size - 4;
   if (length > loop->max_frame) {
@@ -185,27 +187,21 @@ static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject
 }
 
 int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply) {
-  const Names *names = loop->names;
-  *value = *reply = NULL;
-  if (count_call(loop) < 0) return -1;
+  *reply = NULL;
   *value = run_armed(loop, call, function, args);
   PyObject *error = *value ? NULL : take_exception();
-  int disarmed = PyObject_SetAttr(loop->door, names->armed, Py_None);
-  if (error && !disarmed) {
-    // Its error's answer, or None if that is for the caller to say: the call is cancelled.
-    *reply = PyObject_CallMethodObjArgs(loop->protocol, names->_raised, call, function, args, error, NULL);
-    disarmed = *reply ? 0 : -1;
-  }
+  set_slot(loop->armed, Py_None);
+  if (*value) return 1;
+  // Its error's answer, or None if that is for the caller to say: the call is cancelled.
+  *reply = PyObject_CallMethodObjArgs(loop->protocol, loop->names->_raised, call, function, args, error, NULL);
   Py_XDECREF(error);
-  if (disarmed == 0) return *value != NULL;
-  Py_CLEAR(*value);
-  return -1;
+  return *reply ? 0 : -1;
 }
 
 static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
   PyObject *number = PyList_GET_ITEM(message, 1), *args = PyList_GET_ITEM(message, 4);
   PyObject *call = new_context(loop, message, received);
-  if (!call || set_current(loop, call) < 0) {
+  if (!call || count_calls(loop, 1) < 0 || set_current(loop, call) < 0) {
     Py_XDECREF(call);
     return NULL;
   }
@@ -351,7 +347,8 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
   if ((loop.channel = PyObject_GetAttr(protocol, names->_channel)) &&
       (loop.worker = PyObject_GetAttr(protocol, names->_worker)) &&
       (loop.ending = PyObject_GetAttr(loop.worker, names->ending)) &&
-      (loop.door = PyObject_GetAttr(protocol, names->_door)) &&
+      (loop.door = PyObject_GetAttr(protocol, names->_door)) && (loop.armed = slot_of(loop.door, names->armed)) &&
+      (loop.hit = slot_of(loop.door, names->hit)) && (loop.rung = slot_of(loop.door, names->rung)) &&
       (loop.table = PyObject_GetAttr(protocol, names->_table)) &&
       (loop.context_type = PyObject_GetAttr(protocol, names->_context_type)) &&
       (loop.context_var = PyObject_GetAttr(protocol, names->_context_var)) &&

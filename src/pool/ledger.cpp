@@ -60,8 +60,7 @@ CommandStats& Ledger::entry(std::string_view command) {
   return added ? commands_.emplace_back(CommandStats{.name = "other"}) : commands_[other->second];
 }
 
-void Ledger::call_ended(std::string_view command, CallOutcome outcome, Duration took,
-                        std::uint64_t times) {
+void Ledger::call_ended(std::string_view command, CallOutcome outcome, Duration took, std::uint64_t times) {
   entry(command).calls[static_cast<std::size_t>(outcome)].add(took, times);
 }
 

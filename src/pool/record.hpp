@@ -33,7 +33,7 @@ struct Record {
 
   // Owned in turn: by the supervisor (starting, stopping), by whoever holds the worker (busy).
   std::optional<worker::Channel> channel;
-  TimePoint rests_since;  // when it was last given back
+  TimePoint rests_since;               // when it was last given back
   std::optional<os::Journal> journal;  // of its batches; opened for the first one
 
   // Its own lock.

@@ -66,7 +66,7 @@ def test_a_page_without_the_markers_is_refused(results, tmp_path):
     assert done.returncode == 1 and "<!-- machine: begin -->" in done.stderr
 
 
-@pytest.mark.parametrize("program", ["calls", "inflight", "sessions", "spine"])
+@pytest.mark.parametrize("program", ["calls", "inflight", "map", "sessions", "spine"])
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [(["--fast", "3"], "option --fast"), (["--rounds", "0"], "--rounds"), (["--out"], "--out takes")],

@@ -177,6 +177,13 @@ endforeach()
 if(times_count)
   include(tests/planted/bugs.cmake)
 
+  # Not for ctest: tests/counts/test_counts.py has its instructions counted.
+  # The workers' code is compiled again: what templates it shares with
+  # Lair are to be optimised here.
+  lair_program(lair-hot-path tests/counts/hot_path.cpp tests/support/fake_launcher.cpp)
+  target_include_directories(lair-hot-path PRIVATE tests)
+  target_link_libraries(lair-hot-path PRIVATE ${lair_private} spdlog::spdlog tsl::robin_map)
+
   # Not for ctest: tests/dspy/test_cpp.py runs it, where DSPy is installed and a language model for tests listens.
   file(GLOB sources CONFIGURE_DEPENDS tests/dspy/*_test.cpp)
   lair_program(lair-dspy-tests ${sources})

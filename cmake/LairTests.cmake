@@ -177,9 +177,8 @@ endforeach()
 if(times_count)
   include(tests/planted/bugs.cmake)
 
-  # Not for ctest: tests/counts/test_counts.py has its instructions counted.
-  # The workers' code is compiled again: what templates it shares with
-  # Lair are to be optimised here.
+  # Not for ctest: tests/counts/test_counts.py has its instructions counted. The fake workers are compiled again for it: of a
+  # template that they share with Lair, the linker must not take the tests' unoptimised copy.
   lair_program(lair-hot-path tests/counts/hot_path.cpp tests/support/fake_launcher.cpp)
   target_include_directories(lair-hot-path PRIVATE tests)
   target_link_libraries(lair-hot-path PRIVATE ${lair_private} spdlog::spdlog tsl::robin_map)

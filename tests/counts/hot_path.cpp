@@ -19,7 +19,6 @@
 namespace {
 
 using lair::Json;
-using lair::wire::CallHeader;
 
 constexpr int kTimes = 1000;
 

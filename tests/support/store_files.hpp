@@ -17,7 +17,7 @@
 
 namespace lair::test {
 
-// In memory where there is room for it: no test here cuts the power, and a busy disk takes its time for every sync.
+// In memory, where that can be written to: no test here cuts the power, and a busy disk takes its time for every sync.
 class StoreFolder {
  public:
   StoreFolder() {

@@ -39,7 +39,7 @@ function(lair_quick_to_compile target)
   # Checks of every access, in code that has half of its accesses in GoogleTest: a third of the time. The library has
   # them, and the tests have AddressSanitizer.
   if(LAIR_SANITIZE MATCHES "undefined")
-    target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,object-size,vptr)
+    target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,object-size)
   endif()
   if(target STREQUAL "lair-test-support-objects")
     target_precompile_headers(${target} PRIVATE tests/support/precompiled.hpp)

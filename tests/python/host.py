@@ -312,7 +312,7 @@ class Worker:
         self.signal(self.cancel_signal)
 
     def cancel(self, number: int) -> None:
-        """CANCEL as a host sends it: the frame, then the bell, again and again while the last frame is awaited."""
+        """CANCEL as a host sends it: the frame, then the bell, again and again until the last frame."""
         self.write(self.frame(CANCEL, number))
         if self.cancel_signal:
             self.ring()

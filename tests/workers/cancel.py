@@ -185,7 +185,7 @@ def outside():
 
 @lair.command
 def hard_of_hearing():
-    """Sleeps, and does not hear the bell when it first rings: as one that rings just before a sleep begins."""
+    """Sleeps. The first bell goes unheard, as one that rings just before a sleep begins."""
     bell = signal.SIGRTMAX - 4
     heard = signal.getsignal(bell)
 

@@ -37,7 +37,15 @@ class Rig {
     }
     bytes_.emplace_back(settings.python, script("workers/bare_bytes.py"));
     for (const std::size_t size : kSizes) {
-      pools_.emplace(size, pool_options(settings, "bench_sleep", size)).first->second.wait_ready();
+      lair::PoolOptions options = pool_options(settings, "bench_sleep", size);
+      native_.emplace(size, options).first->second.wait_ready();
+      options.worker.env["LAIR_NATIVE"] = "off";
+      pools_.emplace(size, options).first->second.wait_ready();
+    }
+    if (native_.at(1).call<std::string>("codec") == "json") {
+      std::fprintf(stderr, "calls: no accelerator for %s, so nothing is measured with it\n",
+                   settings.python.c_str());
+      native_.clear();
     }
     for (const char* kind : {"multiprocessing", "executor"}) {
       peers_.emplace_back(
@@ -67,8 +75,7 @@ class Rig {
     return on_threads(threads, count,
                       [&](std::size_t thread, std::size_t) { loops_[thread].exchange(frame); });
   }
-  Measured pooled(std::size_t size, std::size_t callers, bool nap, std::size_t count) {
-    lair::Pool& pool = pools_.at(size);
+  static Measured pooled(lair::Pool& pool, std::size_t callers, bool nap, std::size_t count) {
     return on_threads(callers, count, [&](std::size_t, std::size_t) {
       if (nap) {
         pool.call("nap", 0.001);
@@ -84,6 +91,7 @@ class Rig {
     Measured bytes;
     Measured json;
     Measured call;
+    Measured native;
     const auto add = [](Measured& sum, const Measured& turn) {
       sum.latencies.insert(sum.latencies.end(), turn.latencies.begin(), turn.latencies.end());
     };
@@ -91,7 +99,8 @@ class Rig {
       add(bytes,
           on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { bytes_.front().exchange(empty_); }));
       add(json, bare(1, empty_, kCalls / kTurns));
-      add(call, pooled(1, 1, false, kCalls / kTurns));
+      add(call, pooled(pools_.at(1), 1, false, kCalls / kTurns));
+      if (!native_.empty()) add(native, pooled(native_.at(1), 1, false, kCalls / kTurns));
     }
     p50_ = median(call.latencies);
     const double json_p50 = median(json.latencies);
@@ -103,6 +112,12 @@ class Rig {
     row("p50_bare_json", json);
     row("p50_call", call);
     json_p50_ = json_p50;
+    if (!native_.empty()) {
+      native_p50_ = median(native.latencies);
+      row("p50_native", native);
+      rows.add("p50_native_to_bytes", cores_, native_p50_ * kMicro, "us",
+               Ratio{native_p50_ / median(bytes.latencies), "bare loop of raw bytes"});
+    }
     const double p99 = quantile(call.latencies, 0.99);
     rows.add("p99_call", cores_, p99 * kMicro, "us",
              Ratio{p99 / quantile(json.latencies, 0.99), "bare JSON loop's p99"});
@@ -122,12 +137,17 @@ class Rig {
     for (const std::size_t size : kSizes) {
       for (const std::size_t callers : kCallers) {
         const std::size_t at_once = std::min(size, callers);
-        const Measured measured = pooled(size, callers, nap, nap ? kNapsPerWorker * at_once : calls);
+        const Measured measured =
+            pooled(pools_.at(size), callers, nap, nap ? kNapsPerWorker * at_once : calls);
         const double rate = measured.per_second();
         rows.add(work + "_callers_" + std::to_string(callers) + "_workers_" + std::to_string(size), cores_,
                  rate, "calls/s", Ratio{rate / floors[at_once], loops(at_once)});
         if (!nap && size == 4 && callers == 4) rate_ = rate;
       }
+      if (nap || native_.empty()) continue;
+      native_rate_ = pooled(native_.at(size), size, false, calls).per_second();
+      rows.add("empty_native_" + std::to_string(size), cores_, native_rate_, "calls/s",
+               Ratio{native_rate_ / floors[size], loops(size)});
     }
   }
 
@@ -141,6 +161,11 @@ class Rig {
       rows.add("empty_4_4_" + peer.name(), cores_, rate, "calls/s");
       rows.add("empty_4_4_call_to_" + peer.name(), cores_, rate_, "calls/s",
                Ratio{rate_ / rate, peer.name()});
+      if (native_.empty()) continue;
+      rows.add("p50_native_to_" + peer.name(), cores_, native_p50_ * kMicro, "us",
+               Ratio{native_p50_ / p50, peer.name()});
+      rows.add("empty_4_4_native_to_" + peer.name(), cores_, native_rate_, "calls/s",
+               Ratio{native_rate_ / rate, peer.name()});
     }
   }
 
@@ -217,11 +242,14 @@ class Rig {
   const std::string nap_ = framed(R"([1,1234,1,"nap",[0.001],{"ms":59999}])");
   std::deque<BareLoop> loops_;
   std::deque<BareLoop> bytes_;
-  std::map<std::size_t, lair::Pool> pools_;
+  std::map<std::size_t, lair::Pool> pools_;   // without the accelerator
+  std::map<std::size_t, lair::Pool> native_;  // with it, if there is one
   std::deque<Peer> peers_;
   double p50_ = 0;  // this round's
   double json_p50_ = 0;
   double rate_ = 0;
+  double native_p50_ = 0;
+  double native_rate_ = 0;
 };
 
 void measure(const Settings& settings, Rows& rows, Json&) {

@@ -18,6 +18,7 @@ COLOURS = {"one": "#4c78a8", "all": "#9ecae9"}
 LATENCY = {
     "p50_bare_bytes": "raw bytes, bare loop",
     "p50_bare_json": "JSON, bare loop",
+    "p50_native": "Lair, with the accelerator",
     "p50_call": "Lair",
     "p50_elixir_direct": "Elixir, caller on the port",
     "p50_elixir_owned": "Elixir, port of a GenServer",
@@ -26,6 +27,7 @@ LATENCY = {
 }
 THROUGHPUT = {
     "empty_bare_4": "4 bare loops",
+    "empty_native_4": "Lair, with the accelerator",
     "empty_callers_4_workers_4": "Lair",
     "empty_4_4_elixir_direct": "Elixir, caller on the port",
     "empty_4_4_elixir_owned": "Elixir, port of a GenServer",

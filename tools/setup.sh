@@ -2,7 +2,7 @@
 
 build_packages=(cmake ninja-build g++ ccache pkg-config nlohmann-json3-dev libspdlog-dev libsqlite3-dev libcli11-dev robin-map-dev
   python3)
-test_packages=(libgtest-dev libgmock-dev libboost1.81-dev python3-venv python3-dev clang-tidy-14 clang-format-14 util-linux spin)
+test_packages=(libgtest-dev libgmock-dev libboost1.81-dev python3-venv python3-dev clang-tidy-14 clang-format-14 util-linux spin valgrind)
 peer_packages=(dpkg-dev elixir erlang-jiffy)  # what the tests and benchmarks set beside Lair
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 

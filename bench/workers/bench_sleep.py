@@ -36,6 +36,13 @@ def version() -> str:
 
 
 @lair_worker.command
+def codec() -> str:
+    from lair_worker import _codec
+
+    return _codec.name
+
+
+@lair_worker.command
 def cpu_seconds() -> float:
     """What this process has used so far, its start included."""
     return time.process_time()

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "pool/bell.hpp"
 #include "pool/course.hpp"
 #include "pool/held_worker.hpp"
 #include "pool/stream_buffer.hpp"
@@ -51,9 +52,12 @@ struct AsyncCall {
   std::string chain;
   unsigned attempts = 0;
   std::uint64_t written_at = 0;   // it has been sent when its line has written so much
+  std::uint64_t told_at = 0;      // and its CANCEL, when so much
   bool began = false;             // the worker has said something
   std::set<std::uint64_t> asked;  // numbers of host functions' calls that are under way
   core::Reason gives_up = core::Reason::kNone;
+  TimePoint gives_up_by = TimePoint::max();
+  Bell bell;
   std::optional<Try> failed;
 };
 

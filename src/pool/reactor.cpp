@@ -342,6 +342,7 @@ void Reactor::on_timer(AsyncCall& call) {
     case Stage::kOnWorker:
       return abandon(call, Channel::Failure::kDeadline);
     case Stage::kGivingUp:
+      if (SteadyClock::now() < call.gives_up_by) return ring(call);
       give_back(call, {.clean = false, .reason = call.gives_up});
       return forget(call);
     case Stage::kDescribing:
@@ -381,15 +382,25 @@ void Reactor::abandon(AsyncCall& call, Channel::Failure why) {
   shell_.describe(call.course, outcome, Duration::zero());
   call.stage = Stage::kGivingUp;
   call.on_stop.reset();
-  const std::uint64_t told = line.write(wire::encode_cancel(call.header.id, call.header.generation));
-  // Where calls share a worker, it reads all the time.
-  if (!shared && announced.cancel_signal != 0) line.signal_when_written(told, announced.cancel_signal);
+  call.told_at = line.write(wire::encode_cancel(call.header.id, call.header.generation));
   const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
   for (const std::uint64_t number : std::exchange(call.asked, {})) {
     line.write(wire::encode_callback_result(call.header.id, call.header.generation, number, gone));
   }
-  arm(call, Deadline::after(shell_.options().cancel_grace).when());
+  call.gives_up_by = Deadline::after(shell_.options().cancel_grace).when();
+  // Where calls share a worker, it reads all the time.
+  call.bell = Bell(shared ? 0 : announced.cancel_signal);
+  ring(call);
   ended(call, std::move(outcome));
+}
+
+void Reactor::ring(AsyncCall& call) {
+  Line* line = line_of(call);
+  if (line != nullptr && call.bell.signal() != 0) {
+    line->signal_when_written(call.told_at, call.bell.signal());
+    call.bell.rung(SteadyClock::now());
+  }
+  arm(call, std::min(call.bell.due(), call.gives_up_by));
 }
 
 }  // namespace lair::pool

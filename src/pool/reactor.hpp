@@ -77,6 +77,7 @@ class Reactor final : public Parker::Listener {
   void on_timer(AsyncCall& call);
   void stop(std::uint64_t key);
   void abandon(AsyncCall& call, worker::Channel::Failure why);
+  void ring(AsyncCall& call);
   void describe(AsyncCall& call);
 
   // --- What its worker says ------------------------------------------------------------------------

@@ -19,13 +19,19 @@ void Supervisor::cancel(core::WorkerRef ref) {
     (void)shell_.step(core::Condemn{.worker = ref, .reason = Reason::kTimeout});
     return;
   }
-  ward->cancels = channel.last_id();
+  ward->cancels = {.id = channel.last_id(), .bell = Bell(ward->record->announcement->cancel_signal)};
   // One that does not read has no room for it: then it is not heard in time, either.
-  (void)channel.send_now(wire::encode_cancel(*ward->cancels, ref.generation));
+  (void)channel.send_now(wire::encode_cancel(ward->cancels->id, ref.generation));
   // The frame first, so that whoever hears the bell finds it.
-  const int bell = ward->record->announcement->cancel_signal;
-  if (bell != 0) launcher_->signal(worker_key(ref), bell);
+  ring(*ward);
   on_recovery(*ward);  // what its caller had read, but not taken
+}
+
+void Supervisor::ring(Ward& ward) {
+  Bell& bell = ward.cancels->bell;
+  if (bell.signal() == 0) return;
+  launcher_->signal(worker_key(ward.record->ref), bell.signal());
+  bell.rung(SteadyClock::now());
 }
 
 void Supervisor::on_recovery(Ward& ward) {
@@ -40,13 +46,13 @@ void Supervisor::on_recovery(Ward& ward) {
                      babble ? "answered a cancelled call with " + end->detail : "has closed its channel");
     }
     const auto reply = wire::decode_reply(
-        {.id = *ward.cancels, .generation = ref.generation, .stream = wire::CallHeader::Credit{}},
+        {.id = ward.cancels->id, .generation = ref.generation, .stream = wire::CallHeader::Credit{}},
         std::get<std::string_view>(received));
     if (const auto* asked = std::get_if<wire::Callback>(&reply)) {
       // In a section that it shields. Whom it would serve has gone.
       const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
       (void)ward.record->channel->send_now(
-          wire::encode_callback_result(*ward.cancels, ref.generation, asked->number, gone));
+          wire::encode_callback_result(ward.cancels->id, ref.generation, asked->number, gone));
       continue;
     }
     if (std::holds_alternative<wire::Items>(reply)) continue;

@@ -13,6 +13,7 @@
 
 #include "core/effect.hpp"
 #include "os/poller.hpp"
+#include "pool/bell.hpp"
 #include "pool/code_watch.hpp"
 #include "pool/environment.hpp"
 #include "pool/record.hpp"
@@ -53,6 +54,10 @@ class Supervisor {
 
  private:
   enum class Stage : std::uint8_t { kSpawn, kHandshake, kWarmUp, kVerify, kUp };
+  struct Cancelling {
+    std::uint64_t id = 0;
+    Bell bell;
+  };
   // The supervisor's side of one worker.
   struct Ward {
     RecordPtr record;
@@ -67,7 +72,7 @@ class Supervisor {
     wire::CallHeader verifying;             // at stage kVerify: the call that it must answer
     TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
-    std::optional<std::uint64_t> cancels;   // the call that it has been asked to give up
+    std::optional<Cancelling> cancels;      // the call that it has been asked to give up
     TimePoint check_began{};                // and when it last was
     bool degraded = false;                  // it has answered with an error
     bool exited = false;
@@ -76,6 +81,7 @@ class Supervisor {
     bool outgrown = false;    // it is to be replaced for its memory
     bool over_limit = false;  // it has been condemned for it
 
+    TimePoint bell_due() const { return cancels && !exited ? cancels->bell.due() : TimePoint::max(); }
     // What has passed since the last call belongs to the stage whose `sum` it is.
     void stage_took(Duration& sum) {
       const TimePoint now = SteadyClock::now();
@@ -102,6 +108,7 @@ class Supervisor {
   void check(core::WorkerRef ref);
   void cancel(core::WorkerRef ref);
   void on_recovery(Ward& ward);
+  void ring(Ward& ward);
   void kill(core::WorkerRef ref, core::Reason reason);
   void forget(core::WorkerRef ref);
   void moved(const core::Moved& news);

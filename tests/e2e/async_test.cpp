@@ -58,6 +58,20 @@ TEST_F(Async, ErrorsAreThoseOfACallThatBlocks) {
   EXPECT_EQ(other.stats().timeout, 1u);
 }
 
+TEST_F(Async, AWorkerThatDidNotHearTheBellIsRungAgain) {
+  PoolOptions options = options_for("cancel", 1);
+  options.cancel_grace = 60s;
+  const test::Lines lines(options);
+  Pool pool(options);
+  std::stop_source stop;
+  const int pid = pool.call<int>("pid");
+  auto call = begin(pool, {.stop = stop.get_token()}, "hard_of_hearing");
+  EXPECT_TRUE(eventually([&] { return lines.contain("begun"); }));
+  stop.request_stop();
+  EXPECT_EQ(call.get().error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(begin(pool, {}, "pid").get().value(), pid);
+}
+
 TEST_F(Async, AStopEndsItInTheQueueAndOnTheWorker) {
   PoolOptions options = options_for("cancel", 1);
   options.cancel_grace = 60s;

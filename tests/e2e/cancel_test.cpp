@@ -65,6 +65,16 @@ TEST_F(Cancel, AStopRequestEndsTheCallAndTheWorkerStays) {
   EXPECT_EQ(stats.admitted, stats.ok + stats.cancelled);
 }
 
+// Its signal can come just before a system call that blocks, and wake nobody.
+TEST_F(Cancel, AWorkerThatDidNotHearTheBellIsRungAgain) {
+  PoolOptions options = patient();
+  const Lines lines(options);
+  Pool pool(options);
+  const int pid = pool.call<int>("pid");
+  EXPECT_EQ(cancelled(pool, lines, "hard_of_hearing").error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(pool.call<int>("pid"), pid);
+}
+
 TEST_F(Cancel, ADeadlineDoesTheSame) {
   PoolOptions options = patient();
   Pool pool(options);

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "base/duration.hpp"
@@ -141,12 +142,15 @@ TEST_F(Changes, R27_AllWorkersHang) {
   options.queue_interval = 1s;
   Pool pool(std::move(options));
   pool.wait_ready();
+  std::stop_source over;
+  std::vector<std::thread> hanging;
+  for (int i = 0; i < 4; ++i) {
+    hanging.emplace_back(
+        [&] { (void)pool.try_call({.timeout = 10min, .stop = over.get_token()}, "nap", 600.0); });
+  }
+  EXPECT_TRUE(eventually([&] { return pool.stats().count(SlotState::kBusy) == 4; }));
   std::mutex mutex;
   std::vector<std::thread> callers;
-  for (int i = 0; i < 4; ++i) {
-    callers.emplace_back([&] { (void)pool.try_call({.timeout = 5s}, "nap", 60.0); });
-  }
-  ASSERT_TRUE(eventually([&] { return pool.stats().count(SlotState::kBusy) == 4; }));
   for (int i = 0; i < 16; ++i) {
     callers.emplace_back([&] {
       const TimePoint began = now();
@@ -161,6 +165,8 @@ TEST_F(Changes, R27_AllWorkersHang) {
     });
   }
   for (std::thread& caller : callers) caller.join();
+  over.request_stop();
+  for (std::thread& caller : hanging) caller.join();
   EXPECT_EQ(pool.stats().rejected.at("shed"), 16u);
   ASSERT_TRUE(eventually([&] { return pool.stats().ready() == 4; }, 20s));
   expect_whole(pool);

@@ -106,7 +106,7 @@ TEST_F(RacingCancels, R28_CallsThatBlock) {
         protocol_two([](FakeWorker&, const std::string&, const Json& arguments) { return arguments; },
                      {"echo"}, {{"features", {"cancel"}}}));
   ASSERT_TRUE(eventually([&] { return stats().count(SlotState::kIdle) == 4; }));
-  std::atomic<int> left = rounds(kSanitized ? 1'000 : 5'000, 100'000);
+  std::atomic<int> left = rounds(kSanitized ? 1'000 : 20'000, 100'000);
   std::atomic<int> hits = 0;
   std::atomic<int> cancelled = 0;
   std::vector<std::thread> callers;

@@ -1,5 +1,5 @@
 // Whatever a worker answers is a value, an error or malformed; never a crash, and never a reply to another call.
-// Whatever the arguments, protocol 1 carries a session beside them and changes nothing else.
+// Either codec carries what the other does. Whatever the arguments, protocol 1 carries a session beside them and changes nothing else.
 #include <string>
 #include <string_view>
 #include <variant>
@@ -8,6 +8,7 @@
 #include "wire/frame.hpp"
 #include "wire/json_codec.hpp"
 #include "wire/message.hpp"
+#include "wire/msgpack.hpp"
 
 namespace {
 
@@ -29,6 +30,16 @@ void check_session(const lair::Json& value) {
   LAIR_ASSERT(sent->at("args") == expected);
 }
 
+// Both codecs carry the same values.
+void check_codecs(const lair::Json& value) {
+  using namespace lair::wire;
+  const auto packed = encode_msgpack(value, "result");
+  LAIR_ASSERT(packed);
+  std::string problem;
+  const auto read = decode_msgpack(*packed, problem);
+  LAIR_ASSERT(read && *read == value);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
@@ -41,6 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
       // What was let in can be sent on.
       LAIR_ASSERT(encode_json(value->value, "result"));
       check_session(value->value);
+      check_codecs(value->value);
       CallHeader other = header;
       other.id = 8;
       LAIR_ASSERT(std::holds_alternative<Malformed>(decode_reply(other, payload)));

@@ -27,6 +27,7 @@ TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
 CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
 CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
 BATCH = 13
+LAST = (RESULT, ERROR, END, CANCELLED)  # the frames that end a call
 FEATURES = ["cancel", "stream", "callback", "batch"]
 
 
@@ -114,6 +115,7 @@ class Worker:
     def __init__(self, argv, transport="channel", env=None, cwd=None, merged_log=False, preexec=None):
         self.transport = transport
         self._buffer = b""
+        self._cancelling: int | None = None  # the call that has been told so, until its last frame
         self._ids = 0
         self.generation = 7
         self.offered = ["msgpack", "json"]
@@ -181,8 +183,15 @@ class Worker:
 
     def _read_exactly(self, count: int, patience: float) -> bytes:
         deadline = time.monotonic() + patience
+        pause = 0.005
         while len(self._buffer) < count:
-            ready, _, _ = select.select([self._read_fd], [], [], max(0.0, deadline - time.monotonic()))
+            left = max(0.0, deadline - time.monotonic())
+            rings = self._cancelling is not None and pause < left
+            ready, _, _ = select.select([self._read_fd], [], [], pause if rings else left)
+            if rings and not ready:
+                self.ring()
+                pause *= 2
+                continue
             assert ready, f"no reply within {patience} s; log:\n{self.stderr_log.now()}"
             try:
                 piece = os.read(self._read_fd, 1 << 20)
@@ -205,8 +214,12 @@ class Worker:
         """A message, in whichever codec it came."""
         if payload[:1] >= b"\x80":
             assert self.codec == "msgpack", payload[:100]
-            return reference.unpack(payload)
-        return json.loads(payload.decode("utf-8"), parse_constant=_refuse)
+            message = reference.unpack(payload)
+        else:
+            message = json.loads(payload.decode("utf-8"), parse_constant=_refuse)
+        if type(message) is list and message[1] == self._cancelling and message[0] in LAST:
+            self._cancelling = None
+        return message
 
     def assert_silent(self) -> None:
         """Nothing more has come. For use where the worker has already done something later."""
@@ -300,10 +313,11 @@ class Worker:
         self.signal(self.cancel_signal)
 
     def cancel(self, number: int) -> None:
-        """CANCEL as a host sends it: the frame, then the bell."""
+        """CANCEL as a host sends it: the frame, then the bell, again and again until the last frame."""
         self.write(self.frame(CANCEL, number))
         if self.cancel_signal:
             self.ring()
+            self._cancelling = number
 
     def expect_cancelled(self, number: int) -> None:
         """The next frame is the last one of a call that has been cancelled."""

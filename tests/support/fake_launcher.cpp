@@ -273,7 +273,6 @@ void FakeWorld::start(WorkerKey key) {
   int channel[2];
   int err[2];
   LAIR_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) == 0);
-  LAIR_ASSERT(::fcntl(channel[0], F_SETFL, O_NONBLOCK) == 0);
   LAIR_ASSERT(::pipe2(err, O_CLOEXEC | O_NONBLOCK) == 0);
   os::Fd exit(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   os::Fd exit_for_host = os::duplicate(exit.get());

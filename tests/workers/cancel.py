@@ -1,6 +1,7 @@
 """Commands to be cancelled. Each says on stdout that it has begun, and leaves in `notes` what it saw."""
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -180,3 +181,17 @@ def outside():
     thread.start()
     thread.join()
     return found
+
+
+@lair.command
+def hard_of_hearing():
+    """Sleeps. The first bell goes unheard, as one that rings just before a sleep begins."""
+    bell = signal.SIGRTMAX - 4
+    heard = signal.getsignal(bell)
+
+    def once(*_):
+        signal.signal(bell, heard)
+
+    signal.signal(bell, once)
+    print("begun")
+    time.sleep(600)

@@ -2,6 +2,7 @@
 // worker's journal where that has died.
 #include "base/assert.hpp"
 #include "os/pidfd.hpp"
+#include "pool/bell.hpp"
 #include "pool/map.hpp"
 
 namespace lair::pool {
@@ -137,16 +138,26 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
   Channel& channel = *record.channel;
   (void)channel.send_now(wire::encode_cancel(sent.header.id, sent.header.generation));
   // The frame first, so that whoever hears the bell finds it.
-  const int bell = record.announcement->cancel_signal;
-  if (bell != 0) (void)os::signal_pidfd(record.process.exit_fd.get(), bell);
+  Bell bell(record.announcement->cancel_signal);
+  const auto ring = [&] {
+    if (bell.signal() == 0) return;
+    (void)os::signal_pidfd(record.process.exit_fd.get(), bell.signal());
+    bell.rung(SteadyClock::now());
+  };
+  ring();
   const Duration after = SteadyClock::now() - since;
   const Deadline until = Deadline::after(shell_.options().cancel_grace);
   for (;;) {
-    const auto reply = channel.exchange(kNothing, record.process.exit_fd.get(), until,
-                                        Channel::Waits::kWatched, -1, Channel::Turn::kMidway);
+    const auto reply = channel.exchange(kNothing, record.process.exit_fd.get(),
+                                        std::min(until, Deadline::at(bell.due())), Channel::Waits::kWatched,
+                                        -1, Channel::Turn::kMidway);
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {
       const auto& lost = std::get<Channel::NoReply>(reply);
+      if (lost.failure == Channel::Failure::kDeadline && !until.passed()) {
+        ring();
+        continue;
+      }
       return broken_off(sent, record, batch, lost.failure == Channel::Failure::kDeadline ? end : lost, since);
     }
     wire::Reply said = wire::decode_reply(sent.header, *payload);

@@ -148,9 +148,9 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
   const Duration after = SteadyClock::now() - since;
   const Deadline until = Deadline::after(shell_.options().cancel_grace);
   for (;;) {
-    const auto reply = channel.exchange(kNothing, record.process.exit_fd.get(),
-                                        std::min(until, Deadline::at(bell.due())), Channel::Waits::kWatched,
-                                        -1, Channel::Turn::kMidway);
+    const auto reply =
+        channel.exchange(kNothing, record.process.exit_fd.get(), std::min(until, Deadline::at(bell.due())),
+                         Channel::Waits::kWatched, -1, Channel::Turn::kMidway);
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {
       const auto& lost = std::get<Channel::NoReply>(reply);

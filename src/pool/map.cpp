@@ -42,6 +42,17 @@ void Shell::book_items(std::string_view command, Ending ending, std::uint64_t ti
   close_books({command, now - each * static_cast<std::int64_t>(times), ending, times}, now);
 }
 
+bool Shell::tries_item_again(const Course& course, const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!take_retry()) return false;
+  }
+  Course first = course;
+  first.failures = 1;
+  tell_retry(first, Duration::zero(), error);
+  return true;
+}
+
 // --- Batch -----------------------------------------------------------------------------------------
 
 constexpr std::size_t kPackedHead = 5;
@@ -269,14 +280,17 @@ void MapRun::settle(Batch& batch, const Course& course, Try ended) {
     }
     failed = batch.count();
   }
+  CallOptions again = call_;
   const std::size_t most = course.retries.most;
-  if (most > 0 && core::retry_can_mend(error, course.retries.idempotent)) {
-    CallOptions again = call_;
-    again.retries = most - 1;
-    call_each(batch, batch.done, failed, again);
-  } else {
-    book(failed - batch.done, ended.open.value_or(Ending::kError), Duration::zero());
-    fail(batch, batch.done, failed, error);
+  const bool mends = most > 0 && core::retry_can_mend(error, course.retries.idempotent);
+  if (mends) again.retries = most - 1;
+  for (std::size_t i = batch.done; i < failed; ++i) {
+    if (mends && shell_.tries_item_again(course, error)) {
+      call_each(batch, i, i + 1, again);
+    } else {
+      book(1, ended.open.value_or(Ending::kError), Duration::zero());
+      fail(batch, i, i + 1, error);
+    }
   }
   if (failed == batch.count()) return;
   const std::lock_guard lock(source_mutex_);

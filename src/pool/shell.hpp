@@ -121,6 +121,8 @@ class Shell {
   Shape shape() const;
   // So many calls that took so long each, and are not in the books yet.
   void book_items(std::string_view command, Ending ending, std::uint64_t times, Duration each);
+  // Whether one of them may be tried again for the first time, in a call of its own: it is told, and taken from the budget.
+  bool tries_item_again(const Course& course, const Error& error);
 
   Result<void> wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout);
   PoolStats stats() const;
@@ -226,6 +228,7 @@ class Shell {
                              const Bound& bound);
   Try try_once(Course& course);
   Attempt attempt(Course& course, const Hold& hold);
+  bool take_retry();  // out of the budget; under the mutex
   void tell_retry(const Course& course, Duration wait, const Error& error);
   // Under the mutex: what `enter` and its kin have in common.
   Result<Hold> settle(Wait& wait, const Parker::Notice& notice, TimePoint now, Outbox& outbox);

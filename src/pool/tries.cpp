@@ -166,6 +166,13 @@ static std::uint64_t seed_of(const Course& course) {
          course.failures;
 }
 
+bool Shell::take_retry() {
+  if (core_.shutting_down()) return false;
+  const bool taken = retry_budget_.take();
+  ++(taken ? counters_.retries : counters_.retries_denied);
+  return taken;
+}
+
 void Shell::tell_retry(const Course& course, Duration wait, const Error& error) {
   const std::string_view command = course.wanted.command;
   std::string message = quoted(command) + ": try " + std::to_string(course.failures + 1) + " of " +
@@ -199,17 +206,13 @@ std::variant<Duration, Result<Json>> Shell::tried(Course& course, Try failed) {
   bool tries_again = false;
   {
     const std::lock_guard lock(mutex_);
-    const bool wanted_one = worthwhile && !core_.shutting_down();
-    if (!wanted_one || !retry_budget_.take()) {
-      if (wanted_one) ++counters_.retries_denied;
+    tries_again = worthwhile && take_retry();
+    if (!tries_again) {
       // `shed` is for calls that no try of which has reached a worker.
       const bool late = error.kind == ErrorKind::kDeadlineExceeded;
       const Ending lost = late ? Ending::kTimeout : Ending::kCrashed;
       const Ending ending = failed.open == Ending::kShed && course.reached_worker ? lost : *failed.open;
       close_books(ended_call(course, ending), SteadyClock::now());
-    } else {
-      ++counters_.retries;
-      tries_again = true;
     }
   }
   if (!tries_again) {

@@ -108,6 +108,22 @@ TEST_F(ShellMapTest, WithoutAJournalADeathTakesAllThatWasNotTold) {
   expect_books_add_up();
 }
 
+TEST_F(ShellMapTest, ItemsAreTriedAgainAsFarAsTheBudgetGoes) {
+  std::atomic<int> deaths = 0;
+  start({.size = 1, .retry_percent = 1}, batches([&](FakeWorker& worker, const Json& message) {
+          if (message.at(4).size() < 20 || deaths++ > 0) return answer_all(worker, message);
+          worker.close_channel();
+        }));
+  Numbers job(20'000);
+  map(job, {.call = {.idempotent = true}});
+  EXPECT_EQ(job.good + static_cast<int>(job.errors.size()), 20'000);
+  EXPECT_GE(job.errors.size(), 5u);
+  for (const auto& [index, error] : job.errors) EXPECT_EQ(error.kind, ErrorKind::kWorkerLost);
+  EXPECT_GE(stats().retries, 10u) << "the budget's reserve";
+  EXPECT_EQ(stats().retries_denied, job.errors.size());
+  expect_books_add_up();
+}
+
 TEST_F(ShellMapTest, AnswersToMoreItemsThanThereAreEndTheWorker) {
   std::atomic<int> times = 0;
   start({.size = 1}, batches([&](FakeWorker& worker, const Json& message) {
@@ -122,7 +138,7 @@ TEST_F(ShellMapTest, AnswersToMoreItemsThanThereAreEndTheWorker) {
 }
 
 TEST_F(ShellMapTest, ALateItemIsCancelledAndTheOthersGoOn) {
-  start({.size = 1}, batches([&](FakeWorker& worker, const Json& message) {
+  start({.size = 1, .cancel_grace = 60s}, batches([&](FakeWorker& worker, const Json& message) {
           const Json& items = message.at(4);
           for (std::size_t i = 0; i < items.size(); ++i) {
             if (items[i] != item(12)) continue;
@@ -137,7 +153,7 @@ TEST_F(ShellMapTest, ALateItemIsCancelledAndTheOthersGoOn) {
           answer_all(worker, message);
         }));
   Numbers job(50);
-  map(job, {.call = {.timeout = 200ms}});
+  map(job, {.call = {.timeout = 3s}});
   ASSERT_EQ(job.errors.size(), 1u);
   EXPECT_EQ(job.errors.begin()->first, 12u);
   EXPECT_EQ(job.errors.begin()->second.kind, ErrorKind::kDeadlineExceeded);
@@ -154,7 +170,7 @@ TEST_F(ShellMapTest, AWorkerThatDoesNotGiveUpIsReplaced) {
           worker.hang();
         }));
   Numbers job(10);
-  map(job, {.call = {.timeout = 100ms}});
+  map(job, {.call = {.timeout = 3s}});
   ASSERT_EQ(job.errors.size(), 1u);
   EXPECT_EQ(job.errors[0].kind, ErrorKind::kDeadlineExceeded);
   EXPECT_EQ(job.good, 9);

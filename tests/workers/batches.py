@@ -18,6 +18,15 @@ def pid(_):
 
 
 @lair.command
+def meet(folder):
+    """Until two workers are here."""
+    Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.001)
+    return os.getpid()
+
+
+@lair.command
 def odd(n):
     if n % 2:
         raise ValueError(f"{n} is odd")

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <latch>
 #include <thread>
 
 #include "support/leak_check.hpp"
@@ -142,8 +143,15 @@ TEST_F(Start, OverflowWorkersComeWhenCallersHaveWaitedAndGoWhenIdle) {
   Pool pool(std::move(options));
   pool.wait_ready();
   std::vector<std::thread> callers;
-  for (int i = 0; i < 3; ++i) callers.emplace_back([&] { pool.call<double>("nap", 1.0); });
+  std::latch enough(1);
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      const Lease lease = pool.checkout({.timeout = 60s});
+      enough.wait();
+    });
+  }
   EXPECT_TRUE(eventually([&] { return pool.stats().count(SlotState::kBusy) == 3; }));
+  enough.count_down();
   for (auto& caller : callers) caller.join();
   EXPECT_TRUE(
       eventually([&] { return pool.stats().ready() == 1 && pool.stats().count(SlotState::kVacant) == 2; }));

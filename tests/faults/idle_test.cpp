@@ -84,10 +84,10 @@ TEST_F(Idle, R04_AnIdleWorkerIsStopped) {
     callers.emplace_back([&] {
       (void)eventually(
           [&] {
-            (void)pool.try_call({.timeout = 1s}, "add", 1, 1);
+            (void)pool.try_call({.timeout = 5s}, "add", 1, 1);
             return false;
           },
-          3s);
+          6s);
     });
   }
   for (std::thread& caller : callers) caller.join();

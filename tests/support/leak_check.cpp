@@ -89,18 +89,16 @@ LeakCheck::LeakCheck() : descriptors_(open_descriptors()), children_(descendants
 
 std::string LeakCheck::leaked() const {
   std::string report;
-  eventually(
-      [&] {
-        report.clear();
-        for (const auto& [fd, what] : open_descriptors()) {
-          if (descriptors_.count(fd) == 0) report += "descriptor " + std::to_string(fd) + ": " + what + "\n";
-        }
-        for (const int child : descendants(::getpid())) {
-          if (children_.count(child) == 0) report += "process " + std::to_string(child) + "\n";
-        }
-        return report.empty();
-      },
-      std::chrono::seconds(5));
+  eventually([&] {
+    report.clear();
+    for (const auto& [fd, what] : open_descriptors()) {
+      if (descriptors_.count(fd) == 0) report += "descriptor " + std::to_string(fd) + ": " + what + "\n";
+    }
+    for (const int child : descendants(::getpid())) {
+      if (children_.count(child) == 0) report += "process " + std::to_string(child) + "\n";
+    }
+    return report.empty();
+  });
   return report;
 }
 

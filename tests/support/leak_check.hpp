@@ -14,9 +14,9 @@
 namespace lair::test {
 
 // Polls `condition` until it holds; false if it does not within `patience`. For conditions that come about in
-// another thread or process.
+// another thread or process: soon, but on a busy machine nobody knows how soon.
 bool eventually(const std::function<bool()>& condition,
-                std::chrono::milliseconds patience = std::chrono::seconds(10));
+                std::chrono::milliseconds patience = std::chrono::seconds(60));
 
 std::map<int, std::string> open_descriptors();  // number → what it is
 std::set<int> descendants(int pid);             // living or unreaped, of any depth

@@ -33,10 +33,12 @@ FEATURES = ["cancel", "stream", "callback", "batch"]
 
 @lru_cache(maxsize=32)
 def has_native(interpreter: str) -> bool:
-    """Whether the accelerator has been built for an interpreter."""
-    program = "import lair_worker._native"
-    done = subprocess.run([interpreter, "-c", program], env=worker_environment(), capture_output=True)
-    return done.returncode == 0
+    """Whether the accelerator has been built for an interpreter. One that does not load is an error."""
+    program = "import importlib.util as i, sys; sys.exit(i.find_spec('lair_worker._native') is None)"
+    if subprocess.run([interpreter, "-c", program], env=worker_environment()).returncode != 0:
+        return False
+    subprocess.run([interpreter, "-c", "import lair_worker._native"], env=worker_environment(), check=True)
+    return True
 
 
 class Closed(Exception):

@@ -44,7 +44,9 @@ class Calls:
         self._streams: dict[int, tuple[Stream, Callable[[], None]]] = {}
         self._callbacks: dict[int, Callable[[Any], Any]] = {}
         self._numbers = count(1)  # of callbacks
-        self._kinds = {name: _registry.kind(function) for name, function in _registry.commands.items()}
+        self._kinds = {
+            name: _registry.kind_of_command(name, function) for name, function in _registry.commands.items()
+        }
         if _registry.session_hooks:
             self._kinds.setdefault("cleanup_session", "call")  # runs the user's code: not in the loop
         self._pool: Threads | None = None

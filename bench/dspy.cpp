@@ -58,6 +58,18 @@ class Programs {
         .seconds;
   }
 
+  // A command that does nothing, without a session: what a call by itself costs.
+  double seconds_of_pings(std::size_t threads, std::size_t turns) {
+    return on_threads(threads, threads,
+                      [&](std::size_t, std::size_t) {
+                        for (std::size_t turn = 0; turn < turns; ++turn) {
+                          const auto pong = pool_.invoke({}, "ping", Json::object());
+                          if (!pong) throw std::runtime_error(pong.error().report());
+                        }
+                      })
+        .seconds;
+  }
+
   // Each of the first sessions runs `turns` executions, one after another, from a thread of its own.
   double seconds_of_turns(std::size_t sessions, std::size_t turns) {
     return on_threads(sessions, sessions,
@@ -248,6 +260,7 @@ class Measurements {
       Spent bare;
       Spent session;
       Spent loose;
+      Spent ping;
       const auto add = [](Spent& to, const Spent& more) {
         to.seconds += more.seconds;
         to.cpu += more.cpu;
@@ -264,6 +277,7 @@ class Measurements {
           add(loose,
               spent(of_workers, [&] { return each.programs->seconds_of_loose_turns(each.workers, kTurns); }));
         };
+        add(ping, spent(of_workers, [&] { return each.programs->seconds_of_pings(each.workers, kTurns); }));
         const bool first = (slice % 2 == 0) == bare_first;
         if (first) run_bare();
         run_lair();
@@ -280,6 +294,8 @@ class Measurements {
                Ratio{session.cpu / bare.cpu, of});
       rows.add("lm_0ms_cpu_loose" + suffix, kAllCores, kMilli * loose.cpu / runs, "ms",
                Ratio{loose.cpu / bare.cpu, of});
+      rows.add("ping_cpu" + suffix, kAllCores, kMilli * ping.cpu / runs, "ms",
+               Ratio{ping.cpu / bare.cpu, of});
       const double all = bare.seconds + session.seconds + loose.seconds;
       rows.add("lm_0ms_busy" + suffix, kAllCores, 100 * (lm_.cpu_seconds() - before) / all, "% of a CPU");
     }

@@ -1,8 +1,8 @@
 """The commands, with the names, arguments and results that users of the original pool know.
 
 Everything is ``async def``, so that a worker runs as many calls at a time as its pool's ``concurrency``
-says; execute_program is not only where it is the same and quicker (``_begin``). What an argument means is in
-docs/dspy.md.
+says; ``ping`` has nothing to wait for, and ``execute_program`` often has not (``_begin``). What an argument
+means is in docs/dspy.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lair_dspy._store import scope
 from lair_dspy._worker import told, told_stream
 
 
-@command
-async def ping(**_: Any) -> dict[str, Any]:
+@command(may_await=True)
+def ping(**_: Any) -> dict[str, Any]:
     """Says that the worker is there, and whether it has DSPy."""
     return {
         "status": "ok",

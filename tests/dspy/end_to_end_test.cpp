@@ -2,6 +2,7 @@
 // URL, LAIR_TEST_PYTHON an interpreter that has DSPy.
 #include <lair/dspy.hpp>
 #include <lair/pool.hpp>
+#include <lair/router.hpp>
 
 #include <gtest/gtest.h>
 
@@ -333,6 +334,21 @@ TEST_F(Dspy, EvaluationOfAnExpiredSessionSaysSo) {
   const auto refused = qa.try_evaluate(*pool, capitals(2));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kSessionLost) << refused.error().report();
+}
+
+TEST_F(Dspy, ProgramsAreRoutedWithTheirSessions) {
+  Router router(*pool, *pool);
+  router.share(100);
+  Client dspy(router.session("routed"));
+  Client(pool->session("routed")).configure(lm());
+  auto qa = dspy.predict("question -> answer", {.id = "qa"});
+  EXPECT_EQ(qa.call<Town>({{"question", "capital of Mali?"}}).answer, "Maliville");
+  EXPECT_EQ(qa.evaluate(router, capitals(5)).score, 100);
+  EXPECT_EQ(router.stats().second.errors.size(), 0u);
+  EXPECT_GE(router.stats().second.calls, 4u);
+  Client loose(router);
+  loose.configure(another_lm());
+  EXPECT_EQ(loose.predict("question -> answer").call<Town>({{"question", "?"}}).answer, "said by another");
 }
 
 TEST_F(Dspy, ParallelProgramsTellOfEachRun) {

@@ -11,6 +11,7 @@ import asyncio
 from _contextvars import copy_context
 from contextlib import suppress
 from itertools import count
+from types import CoroutineType
 
 from lair_worker import _errors, _host, _registry
 from lair_worker._context import current
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lair_worker._session import Session, Sessions
     from lair_worker._threads import Threads
     from lair_worker._worker import Worker
+
+_PLAIN = frozenset((type(None), bool, int, float, str, list, dict))  # what is seen at once to be no flow
 
 
 class Calls:
@@ -155,9 +158,12 @@ class Calls:
             call.task = TaskDoor(self._loop, task)
             try:
                 value = function(**args) if type(args) is dict else function(*args)
-                if hasattr(type(value), "__await__"):
+                if type(value) is CoroutineType or hasattr(type(value), "__await__"):
                     value = await value
-                reply = await self._settle(call, value)
+                if type(value) in _PLAIN and "stream" not in call.meta:
+                    reply = self._line.result(call, value)
+                else:
+                    reply = await self._settle(call, value)
             except BaseException as error:
                 if self._worker.ending.terminated:
                     raise

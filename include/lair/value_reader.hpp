@@ -65,6 +65,7 @@ class ValueReader {
   bool big_endian(std::size_t width, std::uint64_t& value);
   bool begin(unsigned fixed, unsigned wide, char open, std::size_t least, Place& place);
   Next next(Place& place, char close);
+  Json any(bool& good);
   bool packed_text(std::string_view& text);
   // The text between quotation marks: where it stands, or, if it has escapes, in `spelt`.
   bool quoted(std::string_view& text, std::string& spelt);

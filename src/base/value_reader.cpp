@@ -159,69 +159,64 @@ ValueReader::Next ValueReader::member(Place& place, std::string_view& name) {
 }
 
 bool ValueReader::json(Json& value) {
+  bool good = true;
+  value = any(good);
+  return good;
+}
+
+Json ValueReader::any(bool& good) {
   if (!packed_) space();
-  if (left() == 0) return false;
+  const auto bad = [&] {
+    good = false;
+    return Json();
+  };
+  if (left() == 0) return bad();
   Place place;
   const char first = *at_;
   const unsigned type = peek();
   if (packed_ ? (type & 0xf0) == 0x90 || type == 0xdc || type == 0xdd : first == '[') {
-    if (!begin_array(place)) return false;
+    if (!begin_array(place)) return bad();
     Json::array_t elements;
     if (packed_) elements.reserve(place.most < 4096 ? place.most : 4096);
     for (;;) {
       const Next what = element(place);
-      if (what == Next::kBad) return false;
-      if (what == Next::kEnd) break;
-      if (!json(elements.emplace_back())) return false;
+      if (what == Next::kBad) return bad();
+      if (what == Next::kEnd) return elements;
+      elements.push_back(any(good));
+      if (!good) return {};
     }
-    value = std::move(elements);
-    return true;
   }
   if (packed_ ? (type & 0xf0) == 0x80 || type == 0xde || type == 0xdf : first == '{') {
-    if (!begin_object(place)) return false;
+    if (!begin_object(place)) return bad();
     Json::object_t members;
     std::string_view name;
     for (;;) {
       const Next what = member(place, name);
-      if (what == Next::kBad) return false;
-      if (what == Next::kEnd) break;
-      Json& of = members[std::string(name)];
-      if (!json(of)) return false;
+      if (what == Next::kBad) return bad();
+      if (what == Next::kEnd) return members;
+      std::string key(name);
+      members.insert_or_assign(std::move(key), any(good));
+      if (!good) return {};
     }
-    value = std::move(members);
-    return true;
   }
   if (packed_ ? (type & 0xe0) == 0xa0 || (type >= 0xd9 && type <= 0xdb) : first == '"') {
-    std::string text_value;
-    if (!text(text_value)) return false;
-    value = std::move(text_value);
-    return true;
+    std::string_view plain;
+    if (packed_ ? !packed_text(plain) : !quoted(plain, scratch_)) return bad();
+    return std::string(plain);
   }
-  if (packed_ ? type == 0xc0 : first == 'n') {
-    value = nullptr;
-    return null();
-  }
+  if (packed_ ? type == 0xc0 : first == 'n') return null() ? Json() : bad();
   if (packed_ ? type == 0xc2 || type == 0xc3 : first == 't' || first == 'f') {
     bool truth = false;
-    if (!boolean(truth)) return false;
-    value = truth;
-    return true;
+    return boolean(truth) ? Json(truth) : bad();
   }
   const char* const begin = at_;
-  Integer whole;
-  if (integer(whole)) {
-    if (whole.negative) {
-      value = static_cast<std::int64_t>(0 - whole.amount);
-    } else {
-      value = whole.amount;
-    }
-    return true;
+  if (Integer whole; integer(whole)) {
+    if (whole.negative) return static_cast<std::int64_t>(0 - whole.amount);
+    return whole.amount;
   }
   at_ = begin;
   double real = 0;
-  if (!number(real)) return false;
-  value = real;
-  return true;
+  return number(real) ? Json(real) : bad();
 }
 
 bool ValueReader::skip() {

@@ -124,6 +124,14 @@ class Typed : public testing::TestWithParam<bool> {
     if (auto* broken = std::get_if<wire::Malformed>(&said)) return Error{.message = broken->problem};
     return detail::result_as<R>("f", std::move(std::get<wire::Value>(said).value));
   }
+  // By code that has nothing in common with the reader's.
+  static std::optional<Json> by_others(const std::string& value) {
+    std::string problem;
+    if (packed()) return wire::decode_msgpack(value, problem);
+    Json message = Json::parse(reply(value), nullptr, false);
+    if (message.is_discarded() || message.size() < 4) return std::nullopt;
+    return message[3];
+  }
   template <class R>
   static void expect_value(const Json& value, const R& expected) {
     bool direct = false;
@@ -295,57 +303,17 @@ TEST_P(Typed, SaysWhereAndWhatDoesNotFit) {
 }
 
 TEST_P(Typed, AcceptsNothingThatJsonWouldRefuse) {
-  const std::vector<std::string> json = {"",
-                                         "5 5",
-                                         "05",
-                                         "+5",
-                                         "5.",
-                                         ".5",
-                                         "-",
-                                         "1e",
-                                         "0x1",
-                                         "nul",
-                                         "True",
-                                         "NaN",
-                                         "Infinity",
-                                         "1e400",
-                                         "[1,]",
-                                         "[,1]",
-                                         "[1 2]",
-                                         "[",
-                                         "{\"a\"}",
-                                         "{\"a\":}",
-                                         "{\"a\":1,}",
-                                         "{a:1}",
-                                         "'x'",
-                                         "\"",
-                                         "\"\n\"",
-                                         "\"\\x\"",
-                                         "\"\\u12\"",
-                                         "\"\\ud800\"",
-                                         "\"\\ud800\\u0041\"",
-                                         "\"\\udc00\"",
-                                         "\"\xff\"",
-                                         "\"\xed\xa0\x80\"",
-                                         "5]",
-                                         "[1}"};
-  const std::vector<std::string> msgpack = {"",
-                                            "\x05\x05",
-                                            std::string("\xcb\x7f\xf0\0\0\0\0\0\0", 9),
-                                            std::string("\xcb\x7f\xf8\0\0\0\0\0\0", 9),
-                                            std::string("\xca\x7f\x80\0\0", 5),
-                                            "\xc1",
-                                            "\xc4\x01\x61",
-                                            "\xd4\x01\x01",
-                                            "\x92\x01",
-                                            "\xa3\x61",
-                                            "\xa1\xff",
-                                            "\x81\x01\x01",
-                                            "\x81\xa1\x61",
-                                            "\xdd\xff\xff\xff\xff",
-                                            "\xdf\xff\xff\xff\xff",
-                                            "\xcd\x01",
-                                            "\xd9\x05\x61"};
+  // clang-format off
+  const std::vector<std::string> json = {
+      "", "5 5", "05", "+5", "5.", ".5", "-", "1e", "0x1", "nul", "True", "NaN", "Infinity", "1e400", "[1,]",
+      "[,1]", "[1 2]", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "'x'", "\"", "\"\n\"", "\"\\x\"",
+      "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\xff\"", "\"\xed\xa0\x80\"", "5]", "[1}"};
+  const std::vector<std::string> msgpack = {
+      "", "\x05\x05", std::string("\xcb\x7f\xf0\0\0\0\0\0\0", 9), std::string("\xcb\x7f\xf8\0\0\0\0\0\0", 9),
+      std::string("\xca\x7f\x80\0\0", 5), "\xc1", "\xc4\x01\x61", "\xd4\x01\x01", "\x92\x01", "\xa3\x61",
+      "\xa1\xff", "\x81\x01\x01", "\x81\xa1\x61", "\xdd\xff\xff\xff\xff", "\xdf\xff\xff\xff\xff",
+      "\xcd\x01", "\xd9\x05\x61"};
+  // clang-format on
   for (const std::string& bad : packed() ? msgpack : json) {
     EXPECT_FALSE(typed<int>(bad)) << bad;
     EXPECT_FALSE(typed<void>(bad)) << bad;
@@ -355,6 +323,7 @@ TEST_P(Typed, AcceptsNothingThatJsonWouldRefuse) {
     EXPECT_FALSE((typed<std::map<std::string, int>>(bad))) << bad;
     EXPECT_FALSE(typed<Point>(bad)) << bad;
     EXPECT_FALSE(by_dom<Json>(bad)) << bad;
+    EXPECT_FALSE(by_others(bad)) << bad;
   }
 }
 
@@ -434,12 +403,12 @@ TEST_P(Typed, AgreesWithJsonOnAnything) {
     for (unsigned changes = below(3); changes > 0; --changes)
       bytes[below(static_cast<unsigned>(bytes.size()))] = static_cast<char>(random());
     const auto way = typed<Json>(bytes);
-    const auto dom = by_dom<Json>(bytes);
-    ASSERT_EQ(way.has_value(), dom.has_value()) << bytes;
+    const auto others = by_others(bytes);
+    ASSERT_EQ(way.has_value(), others.has_value()) << bytes;
     if (way) {
-      ASSERT_EQ(base::shown(*way, 10000), base::shown(*dom, 10000));
+      ASSERT_EQ(base::shown(*way, 10000), base::shown(*others, 10000));
     }
-    ASSERT_EQ(typed<void>(bytes).has_value(), dom.has_value()) << bytes;
+    ASSERT_EQ(typed<void>(bytes).has_value(), way.has_value()) << bytes;
     const auto numbers = typed<std::vector<int>>(bytes);
     const auto dom_numbers = by_dom<std::vector<int>>(bytes);
     ASSERT_EQ(numbers.has_value(), dom_numbers.has_value()) << bytes;

@@ -7,6 +7,7 @@
 
 #include "base/assert.hpp"
 #include "pool/reactor.hpp"
+#include "pool/scratch.hpp"
 
 namespace lair::pool {
 
@@ -238,10 +239,33 @@ void Shell::tell_reactor_of_exit() {
 Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments,
                          const Bound& bound) {
   if (on_reactor()) return on_own_thread(command);
-  if (options_.concurrency == 1) return call_directly(options, command, arguments, bound);
+  if (options_.concurrency == 1) {
+    Course course;
+    if (auto refusal = set_out(course, options, command, arguments, bound)) return *std::move(refusal);
+    return call_directly(course, options.stop);
+  }
   const Result<Reactor*> driver = reactor();
   if (!driver) return driver.error();
   return (*driver)->call(options, command, arguments, bound);
+}
+
+std::optional<Error> Shell::call(const CallOptions& options, std::string_view command,
+                                 const detail::TypedArguments& arguments, detail::ResultSink& result,
+                                 const Bound& bound) {
+  if (on_reactor()) return on_own_thread(command);
+  Result<Json> value = Json();
+  Course course;
+  if (options_.concurrency == 1) {
+    const Scratch scratch(course.call);
+    course.result = &result;
+    if (auto refusal = set_out(course, options, command, arguments, bound)) return refusal;
+    value = call_directly(course, options.stop);
+  } else {
+    value = call(options, command, arguments.json(), bound);
+  }
+  if (!value) return std::move(value).error();
+  if (!course.is_read) result.keep(*std::move(value));
+  return std::nullopt;
 }
 
 // Without a reactor there is no thread that could say so later.

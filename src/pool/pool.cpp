@@ -84,6 +84,12 @@ Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, 
   return shell_->call(options, command, arguments);
 }
 
+std::optional<Error> Pool::invoke_typed(const CallOptions& options, std::string_view command,
+                                        const detail::TypedArguments& arguments, detail::ResultSink& result) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->call(options, command, arguments, result);
+}
+
 void Pool::run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) {
   if (shell_->inert() || shell_->on_reactor()) return Endpoint::run_map(options, command, job);
   shell_->map(options, command, job);
@@ -231,6 +237,21 @@ Result<Json> Lease::invoke(const CallOptions& options, std::string_view command,
   // Only the thread that calls may release.
   (void)held.leave();
   return result;
+}
+
+std::optional<Error> Lease::invoke_typed(const CallOptions& options, std::string_view command,
+                                         const detail::TypedArguments& arguments,
+                                         detail::ResultSink& result) {
+  LAIR_ASSERT(impl_ != nullptr);
+  Shell& shell = *impl_->shell;
+  if (shell.inert()) return shell.inert_error();
+  pool::HeldWorker& held = *impl_->held;
+  if (const auto state = held.use(); state != pool::HeldWorker::State::kFree) {
+    return shell.not_free(state, held, command);
+  }
+  auto failed = shell.call_on(held.hold(), options, command, arguments, result);
+  (void)held.leave();
+  return failed;
 }
 
 void Lease::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {

@@ -294,7 +294,7 @@ TEST_F(Concurrent, OneWorkerServesManyCallsAtOnce) {
   pool.call<void>("open_gate", "gate");
   for (auto& call : waiting) EXPECT_EQ(call.get().value(), "gate");
   EXPECT_EQ(pool.stats().workers_started, 1u);
-  EXPECT_EQ(pool.call<int>("plain", 10), pool.call<int>("plain", 10))
+  EXPECT_EQ(pool.call<std::uint64_t>("plain", 10), pool.call<std::uint64_t>("plain", 10))
       << "not thread-safe: always the same thread";
 }
 

@@ -31,7 +31,7 @@ using worker::SpawnFailed;
 
 class KeeperDeath : public test::LeakChecked {
  protected:
-  static std::string family() { return in_bin("keeper_family_main"); }
+  static std::string family() { return test::in_bin("keeper_family_main"); }
 };
 
 int parent_of(int pid) {
@@ -220,7 +220,7 @@ TEST_F(KeeperDeath, ABadLairKeeperIsAnErrorThatNamesIt) {
 }
 
 TEST_F(KeeperDeath, AGoodLairKeeperIsTaken) {
-  const Variable good("LAIR_KEEPER", in_bin("lair-keeper"));
+  const Variable good("LAIR_KEEPER", test::in_bin("lair-keeper"));
   KeeperDriver keeper;
   EXPECT_EQ(keeper.run(keeper.shell("exit 8")).status.code, 8);
 }

@@ -39,7 +39,7 @@ class HostProgram {
   HostProgram(int workers, int children, const char* option = nullptr) {
     os::Pipe orders = os::make_pipe();
     os::Pipe answers = os::make_pipe();
-    const std::string path = in_bin("keeper_host_main");
+    const std::string path = test::in_bin("keeper_host_main");
     std::string worker_count = std::to_string(workers);
     std::string child_count = std::to_string(children);
     std::string extra = option == nullptr ? "" : option;

@@ -44,7 +44,7 @@ class WarmLauncher : public test::LeakChecked {
   }
 
   std::vector<std::string> environment() const {
-    return {"PYTHONPATH=" + in_source("python") + ":" + in_source("tests/workers"),
+    return {"PYTHONPATH=" + test::in_source("python") + ":" + test::in_source("tests/workers"),
             std::string("PATH=") + std::getenv("PATH"), "OMP_NUM_THREADS=1"};
   }
   // To be forked from a parent that has imported `module`.

@@ -23,7 +23,7 @@ Json told(const Json& fields) {
 }
 
 TEST(DspySignature, IsReadAsTheWorkersReadIt) {
-  std::ifstream file(in_source("tests/dspy/signatures.json"));
+  std::ifstream file(test::in_source("tests/dspy/signatures.json"));
   const Json cases = Json::parse(file);
   ASSERT_GT(cases.size(), 60u);
   for (const Json& each : cases) {

@@ -17,7 +17,7 @@ namespace {
 
 // --- One table, one header, one page -----------------------------------------------------------------------
 std::string file(const std::string& path) {
-  std::ifstream in(in_source(path));
+  std::ifstream in(test::in_source(path));
   EXPECT_TRUE(in) << path;
   return (std::ostringstream() << in.rdbuf()).str();
 }

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 
 const Json& packed_vectors() {
   static const Json all = [] {
-    std::ifstream file(in_source("tests/vectors/msgpack.json"));
+    std::ifstream file(test::in_source("tests/vectors/msgpack.json"));
     return Json::parse(file);
   }();
   return all;

@@ -26,6 +26,7 @@
 #include <lair/result.hpp>
 #include <lair/typed_call.hpp>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -49,14 +50,31 @@ struct MapOptions {
 
 namespace detail {
 
+// Values of a map that came in one message, until all of it has been read: one thread's.
+class MapValues : public ValuesSink {
+ public:
+  virtual ~MapValues() = default;
+  virtual std::size_t count() const = 0;
+  virtual void clear() = 0;
+  // As `done` with each of them, the first one being that of item `first`; then they are gone.
+  virtual void keep(std::size_t first) = 0;
+};
+
 // Where a map's items come from, and where their results go.
 class MapJob {
  public:
   virtual ~MapJob() = default;
   // The next item's arguments; nothing at the end. One thread at a time. May throw what the range throws.
   virtual std::optional<Json> next() = 0;
+  // The same, but written. False: `item` is what `next` would have given, and whatever was written is not to be used.
+  virtual bool write_next(ValueWriter&, std::optional<Json>& item) {
+    item = next();
+    return false;
+  }
   // Once for each item that was taken. False: no more are wanted. Any thread.
   virtual bool done(std::size_t index, Result<Json> reply) = 0;
+  // For a thread that receives results; null if they can't be read straight from a message.
+  virtual std::unique_ptr<MapValues> values() { return nullptr; }
 };
 
 template <class Item>
@@ -74,6 +92,17 @@ Json item_arguments(std::tuple<Parts...>& item) {
 template <class... Parts>
 Json item_arguments(std::tuple<Parts...>&& item) {
   return item_arguments(std::as_const(item));
+}
+
+template <class Item>
+bool write_item(ValueWriter& out, const Item& item) {
+  view_of(item).write_to(out);
+  return out.ok();
+}
+template <class... Parts>
+bool write_item(ValueWriter& out, const std::tuple<Parts...>& item) {
+  std::apply([&](const auto&... parts) { view_of(parts...).write_to(out); }, item);
+  return out.ok();
 }
 
 Error of_item(std::size_t index, Error error);  // says so
@@ -95,6 +124,27 @@ class MapOf final : public MapJob {
     std::optional<Json> item(item_arguments(*at_));
     ++at_;
     return item;
+  }
+
+  bool write_next(ValueWriter& out, std::optional<Json>& item) override {
+    if (at_ == end_) {
+      read_ = true;
+      item.reset();
+      return false;
+    }
+    const auto& one = *at_;  // once: it may be computed, or be gone then
+    const bool written = write_item(out, one);
+    if (!written) item = item_arguments(one);
+    ++at_;
+    return written;
+  }
+
+  std::unique_ptr<MapValues> values() override {
+    if constexpr (Readable<R>::value) {
+      return std::make_unique<Values>(*this);
+    } else {
+      return nullptr;  // a from_json of the user's is not called while a worker is held
+    }
   }
 
   bool done(std::size_t index, Result<Json> reply) override {
@@ -131,6 +181,31 @@ class MapOf final : public MapJob {
   }
 
  private:
+  class Values final : public MapValues {
+   public:
+    explicit Values(MapOf& of) : of_(of) {}
+    bool read_from(ValueReader& in) override {
+      R value{};
+      if (!lair::detail::read(in, value)) return false;
+      read_.push_back(std::move(value));
+      return true;
+    }
+    std::size_t count() const override { return read_.size(); }
+    void clear() override { read_.clear(); }
+    void keep(std::size_t first) override {
+      {
+        const std::lock_guard lock(of_.mutex_);
+        if (of_.values_.size() < first + read_.size()) of_.values_.resize(first + read_.size());
+        for (std::size_t i = 0; i < read_.size(); ++i) of_.values_[first + i] = std::move(read_[i]);
+      }
+      read_.clear();
+    }
+
+   private:
+    MapOf& of_;
+    std::vector<R> read_;
+  };
+
   const std::string_view command_;
   const bool all_;
   Iterator at_;

@@ -98,6 +98,16 @@ class ResultSink {
   ~ResultSink() = default;
 };
 
+// Where values go that come one after another.
+class ValuesSink {
+ public:
+  // The next one, straight from the message. False: it is no such value.
+  virtual bool read_from(ValueReader& in) = 0;
+
+ protected:
+  ~ValuesSink() = default;
+};
+
 template <class R>
 Result<R> result_as(std::string_view command, Result<Json> reply) {
   if constexpr (std::is_same_v<R, Json>) {

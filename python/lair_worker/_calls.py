@@ -280,7 +280,11 @@ class Calls:
                 give.append(wake)
 
         self._from_thread(lambda: self._streams.__setitem__(call.number, (stream, more)))
-        return pump(call, iterator, stream, door.guard, door.guard_close, wait, lambda: None)
+
+        def feed() -> bool:
+            return stream.feed(call, iterator, door.guard, wait, lambda: None)
+
+        return pump(call, iterator, stream, feed, door.guard_close)
 
     def _from_thread(self, function: Callable[[], Any]) -> None:
         with suppress(RuntimeError):  # the loop has ended, and the host gone

@@ -10,7 +10,7 @@ from lair_worker import _codec, _host
 from lair_worker._cancel import Cancelled
 from lair_worker._channel import HostBroken
 from lair_worker._context import current
-from lair_worker._streams import Tended, Unstreamable, pump
+from lair_worker._streams import Stream, Tended, Unstreamable, pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lair_worker._context import Context
     from lair_worker._coroutines import Loop
     from lair_worker._protocol2 import Protocol2
-    from lair_worker._streams import Stream
+    from lair_worker._streams import Fed
     from lair_worker._worker import Worker
 
 SHUTDOWN, CREDIT, CANCEL, CALLBACK_RESULT = 5, 8, 9, 12
@@ -39,7 +39,7 @@ class MidCall:
         self.door = door
         self.generation = generation
         self.running: Context | None = None  # a call that may be cancelled, though not by raising just now
-        self.stream: Stream | None = None
+        self.stream: Stream | Fed | None = None
         self._results: dict[int, Callable[[Any], Any]] = {}  # who gets the result of which open callback
         self._number = 0
         self._loop: Loop | None = None
@@ -77,8 +77,14 @@ class MidCall:
         if hasattr(cls, "__await__"):
             value = self.loop().run(call, value)
             cls = type(value)
+        if credit is not None and not is_credit(credit):
+            self.abandon(HostBroken("a CALL whose meta.stream is not [items, bytes]"))
         if hasattr(cls, "__anext__"):
-            stream = self._open_stream(call, credit, tended=False) if credit is not None else None
+            stream = None
+            if credit is not None:
+                self.stream = stream = Stream(
+                    call.number, self.generation, credit, self.channel.max_frame, self.channel.send
+                )
             items = self.loop().drain(call, value, stream)
             return (items,) if stream is None else stream.end()
         if credit is None:
@@ -90,17 +96,22 @@ class MidCall:
                 f"{call.command} was asked for a stream and gave a value of type {type_name(cls)}; "
                 "a generator makes a stream"
             )
-        stream = self._open_stream(call, credit, tended=True)
-        return pump(call, value, stream, self.guard, self.guard, self._wait, self.poll)
+        return self._pump(call, value, credit)
 
-    def _open_stream(self, call: Context, credit: Any, tended: bool) -> Stream:
-        from lair_worker import _streams
+    def _pump(self, call: Context, iterator: Any, credit: list[int]) -> bytes:
+        if _codec.name == _codec.MESSAGEPACK:
+            from lair_worker._streams import Fed
 
-        if not is_credit(credit):
-            self.abandon(HostBroken("a CALL whose meta.stream is not [items, bytes]"))
-        kind = Tended if tended else _streams.Stream
-        self.stream = kind(call.number, self.generation, credit, self.channel.max_frame, self.channel.send)
-        return self.stream
+            fed = self.stream = Fed(call.number, self.generation, credit, self.channel)
+            return pump(call, iterator, fed, lambda: fed.feed(call, iterator, self.door, self), self.guard)
+        tended = self.stream = Tended(
+            call.number, self.generation, credit, self.channel.max_frame, self.channel.send
+        )
+
+        def feed() -> bool:
+            return tended.feed(call, iterator, self.guard, self._wait, self.poll)
+
+        return pump(call, iterator, tended, feed, self.guard)
 
     def guard(self, call: Context, function: Callable[..., Any], *args: Any) -> Any:
         """Runs some of the user's code, which Cancelled may interrupt."""

@@ -11,14 +11,17 @@ from __future__ import annotations
 from _thread import allocate_lock, start_new_thread
 from time import monotonic, sleep
 
+from lair_worker import _codec
 from lair_worker._channel import HostGone
-from lair_worker._encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, NoReturn
 
+    from lair_worker._cancel import Door
+    from lair_worker._channel import Channel
     from lair_worker._context import Context
+    from lair_worker._midcall import MidCall
 
 CHUNK, END = 6, 7
 GAP = 0.0002  # items that come quicker after each other share a CHUNK
@@ -30,6 +33,18 @@ class Unstreamable(Exception):
     """An item that can't be sent."""
 
 
+def unencodable(item: Any, error: BaseException) -> Unstreamable:
+    """Why an item can't be encoded."""
+    from lair_worker._encode import explain
+
+    return Unstreamable(str(explain(item, error)).replace("result", "item", 1))
+
+
+def too_long(size: int, max_frame: int) -> Unstreamable:
+    """Why an item is not sent, which makes a frame of this size."""
+    return Unstreamable(f"item makes a frame of {size} bytes; max_frame is {max_frame} bytes")
+
+
 class Stream:
     """The CHUNKs of one call. Thread-safe."""
 
@@ -37,36 +52,41 @@ class Stream:
         self, number: int, generation: int, credit: list[int], max_frame: int, send: Callable[[bytes], Any]
     ) -> None:
         self.number = number
-        self._generation = generation
-        self._head = b"[%d,%d,%d,[" % (CHUNK, number, generation)
+        self.generation = generation
+        self._packed = _codec.name == _codec.MESSAGEPACK
+        head = _codec.encode([CHUNK, number, generation])
+        # Without its end; as MessagePack without the array's length, which is put into four bytes.
+        self._head = b"\x94" + head[1:] + b"\xdd" if self._packed else head[:-1] + b",["
         self._items, self._bytes = credit
         self._half = (self._items // 2, self._bytes // 2)
         self._max_frame = max_frame
         self._send = send
         self._lock = allocate_lock()
         self._pending: list[bytes] = []
-        self._size = self._empty = len(self._head) + 1  # of the CHUNK, were it sent now; an item adds a comma
+        # Of the CHUNK, were it sent now. As JSON, an item adds a comma.
+        self._comma = 0 if self._packed else 1
+        self._size = self._empty = len(self._head) + (4 if self._packed else 1)
         self._last = 0.0
-        self._flushes = 0
-        self._ended = False
+        self.flushes = 0
+        self.idle = True  # nothing waits, or somebody is to see to it that what waits is sent
+        self.ended = False
 
     def encoded(self, item: Any) -> bytes:
         """An item as it goes into a CHUNK. Unstreamable if it can't."""
         try:
-            data = encode(item)
+            # As MessagePack, at the depth that it will have.
+            data = _codec.encode([[item]])[2:] if self._packed else _codec.encode(item)
         except Exception as error:
-            from lair_worker._encode import explain
-
-            raise Unstreamable(str(explain(item, error)).replace("result", "item", 1)) from None
-        if self._empty + len(data) + 1 > self._max_frame:
-            size = self._empty + len(data) + 1
-            raise Unstreamable(f"item makes a frame of {size} bytes; max_frame is {self._max_frame} bytes")
+            raise unencodable(item, error) from None
+        size = self._empty + len(data) + self._comma
+        if size > self._max_frame:
+            raise too_long(size, self._max_frame)
         return data
 
     def put(self, data: bytes) -> bool:
         """Takes an item, if there is credit for it; when False comes back, there is nothing else waiting."""
         with self._lock:
-            size = self._size + len(data) + 1
+            size = self._size + len(data) + self._comma
             if self._pending and (
                 len(self._pending) >= self._items
                 or size > self._bytes
@@ -74,7 +94,7 @@ class Stream:
                 or size > self._max_frame
             ):
                 self._flush()
-                size = self._size + len(data) + 1
+                size = self._size + len(data) + self._comma
             if not self.has_credit:
                 return False
             self._pending.append(data)
@@ -88,9 +108,15 @@ class Stream:
     def flush(self, if_unchanged_since: int = -1) -> int:
         """Sends what waits; if a number of CHUNKs is given, only if no more have gone. Gives their number."""
         with self._lock:
-            if not self._ended and if_unchanged_since in (-1, self._flushes):
+            if not self.ended and if_unchanged_since in (-1, self.flushes):
                 self._flush()
-            return self._flushes
+            return self.flushes
+
+    def rest(self) -> bool:
+        """Whether nothing waits. Whoever sends what waits may sleep then, and is to be woken again."""
+        with self._lock:
+            self.idle = not self._pending
+            return self.idle
 
     @property
     def waiting(self) -> bool:
@@ -116,115 +142,160 @@ class Stream:
     def end(self) -> bytes:
         """Sends what waits, and gives the last frame."""
         self.flush()
-        self._ended = True
-        return encode([END, self.number, self._generation])
+        self.ended = True
+        return _codec.encode([END, self.number, self.generation])
 
     def drop(self) -> None:
         """Nothing more is to go: the call was cancelled."""
         with self._lock:
-            self._ended = True
+            self.ended = True
             self._pending = []
 
     def _flush(self) -> None:
         if self._pending:
             self._items -= len(self._pending)
-            payload = self._head + b",".join(self._pending) + b"]]"
+            if self._packed:
+                payload = self._head + len(self._pending).to_bytes(4, "big") + b"".join(self._pending)
+            else:
+                payload = self._head + b",".join(self._pending) + b"]]"
             self._bytes -= len(payload)
             self._pending = []
             self._size = self._empty
-            self._flushes += 1
+            self.flushes += 1
             self._send(payload)
 
 
-class Tended(Stream):
-    """A stream whose generator runs in a thread: another thread sends what is left waiting."""
+class _Tending:
+    """For a stream whose generator runs in a thread: another thread sends what is left waiting."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._tending: Any = None  # released when there is something to tend
-        self._idle = True
+    _tending: Any = None  # released when there is something to tend
 
-    def put(self, data: bytes) -> bool:
-        """As Stream.put."""
-        taken = super().put(data)
-        if self._idle and self._pending:
-            self._idle = False
-            if self._tending is not None:
-                self._tending.release()
-            else:
-                self._tending = allocate_lock()
-                try:
-                    start_new_thread(self._tend, ())
-                except RuntimeError:  # no more threads to be had
-                    self._tending, self._idle = None, True
-                    self.flush()
-        return taken
+    def wake(self: Any) -> None:
+        """Something waits, and nobody has seen to it so far."""
+        if self._tending is not None:
+            self._tending.release()
+            return
+        self._tending = allocate_lock()
+        try:
+            start_new_thread(self._tend, ())
+        except RuntimeError:  # no more threads to be had
+            self._tending = None
+            self.flush()
+            self.rest()
 
-    def end(self) -> bytes:
+    def end(self: Any) -> bytes:
         """As Stream.end."""
-        frame = super().end()
+        self.flush()
+        self.ended = True
         self._let_go()
-        return frame
+        return _codec.encode([END, self.number, self.generation])
 
-    def drop(self) -> None:
+    def drop(self: Any) -> None:
         """As Stream.drop."""
-        super().drop()
+        super().drop()  # type: ignore[misc]
         self._let_go()
 
-    def _let_go(self) -> None:
-        if self._idle and self._tending is not None:
-            self._idle = False
+    def _let_go(self: Any) -> None:
+        if self.idle and self._tending is not None:
+            self.idle = False
             self._tending.release()
 
-    def _tend(self) -> None:
+    def _tend(self: Any) -> None:
         tending = self._tending
         tending.acquire()
-        flushes = self._flushes
-        while not self._ended:
+        flushes = self.flushes
+        while not self.ended:
             sleep(PATIENCE)
             try:
                 now = self.flush(flushes)
             except HostGone:
                 return  # the generator's thread will meet it as well
-            with self._lock:
-                idle = not self._pending
-                self._idle = idle
-            if idle and not self._ended:
+            if self.rest() and not self.ended:
                 tending.acquire()
-                flushes = self._flushes
+                flushes = self.flushes
             else:
                 flushes = now
+
+
+class Tended(_Tending, Stream):
+    """In Python."""
+
+    def put(self, data: bytes) -> bool:
+        """As Stream.put."""
+        taken = super().put(data)
+        if self.idle and self._pending:
+            self.idle = False
+            self.wake()
+        return taken
+
+    def feed(
+        self,
+        call: Context,
+        iterator: Any,
+        guard: Callable[..., Any],
+        wait: Callable[[], None],
+        poll: Callable[[], None],
+    ) -> bool:
+        """Takes what a generator yields until that ends. False: the call has been cancelled.
+
+        ``guard`` runs user code, ``wait`` waits for more credit and ``poll`` looks for it; all three may
+        raise Cancelled.
+        """
+        advance = iterator.__next__
+        while True:
+            try:
+                item = guard(call, advance)
+            except StopIteration:
+                return True
+            if call.cancelled():
+                return False
+            data = self.encoded(item)
+            while not self.put(data):
+                wait()
+            if self.running_low and not self.waiting:  # once a CHUNK, not once an item
+                poll()
+
+
+if _codec.native is not None:
+
+    class Fed(_Tending, _codec.native.Chunks):  # type: ignore[misc]
+        """The same with the accelerator, for the main thread of a worker that runs one call at a time."""
+
+        def __new__(cls, number: int, generation: int, credit: list[int], channel: Channel) -> Fed:
+            """Writes to the channel's descriptor itself."""
+            return super().__new__(  # type: ignore[no-any-return]
+                cls, number, generation, tuple(credit), channel.max_frame, channel.sink, channel
+            )
+
+        def __init__(self, _number: int, _generation: int, _credit: list[int], channel: Channel) -> None:
+            self._max_frame = channel.max_frame
+
+        def feed(self, call: Context, iterator: Any, door: Door, midcall: MidCall) -> bool:
+            """As Tended.feed. What it needs of ``midcall`` are ``_wait`` and ``poll``."""
+            return _codec.native.feed(self, call, iterator, door, midcall)  # type: ignore[union-attr,no-any-return]
+
+        def refuse(self, item: Any, error: BaseException) -> NoReturn:
+            """An item can't be encoded."""
+            raise unencodable(item, error) from None
+
+        def refuse_length(self, size: int) -> NoReturn:
+            """An item makes a frame of this size."""
+            raise too_long(size, self._max_frame)
 
 
 def pump(
     call: Context,
     iterator: Any,
-    stream: Stream,
-    guard: Callable[..., Any],
+    stream: Any,
+    feed: Callable[[], bool],
     guard_close: Callable[..., Any],
-    wait: Callable[[], None],
-    poll: Callable[[], None],
 ) -> bytes:
     """Sends what a generator yields; gives the last frame, which is of no use if the call has been cancelled.
 
-    ``guard`` runs user code and ``guard_close`` its end, ``wait`` waits for more credit and ``poll`` looks
-    for it; all four may raise Cancelled.
+    ``feed`` calls the stream's ``feed``; ``guard_close`` runs the generator's end, and may raise Cancelled.
     """
-    advance = iterator.__next__
     try:
-        while True:
-            try:
-                item = guard(call, advance)
-            except StopIteration:
-                break
-            if call.cancelled():
-                return b""
-            data = stream.encoded(item)
-            while not stream.put(data):
-                wait()
-            if stream.running_low and not stream.waiting:  # once a CHUNK, not once an item
-                poll()
-        return stream.end()
+        return stream.end() if feed() else b""
     except BaseException:
         if not call.cancelled():
             stream.flush()  # what came before the error stays

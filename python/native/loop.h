@@ -1,4 +1,4 @@
-// What native.c, the loop, and batch.c share.
+// What native.c, the loop, batch.c and stream.c share.
 #pragma once
 
 #include <errno.h>
@@ -17,11 +17,11 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13 };
 
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
-  X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
-  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
+  X(__next__) X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
+  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_wait) X(_worker) \
   X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
-  X(number) X(receive) X(requested) X(rung) \
-  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
+  X(number) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) \
+  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long) X(wake)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;
@@ -77,3 +77,7 @@ double now(void);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);
+
+// stream.c: the type Chunks, and feed(chunks, call, iterator, door, midcall), its loop. -1 with an exception.
+int add_stream_type(PyObject *module);
+PyObject *feed(PyObject *module, PyObject *args);

@@ -386,7 +386,7 @@ static int intern(PyObject *module) {
 #define INTERN(name) \
   if (!(names->name = PyUnicode_InternFromString(#name))) return -1;
   NAMES(INTERN)
-  return 0;
+  return add_stream_type(module);
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg) {
@@ -408,6 +408,7 @@ static void drop(void *module) { clear(module); }
 static PyMethodDef methods[] = {
     {"pack", pack, METH_O, "pack(value) -> bytes: a value as MessagePack. As strict as JSON."},
     {"unpack", unpack, METH_O, "unpack(payload): the value of a MessagePack. ValueError if it is not one."},
+    {"feed", feed, METH_VARARGS, "feed(chunks, call, iterator, door, midcall): see Fed.feed of _streams.py."},
     {"serve", serve, METH_O, "serve(protocol): answers the calls of a channel until it ends. See Protocol2.run."},
     {NULL, NULL, 0, NULL},
 };

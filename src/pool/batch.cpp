@@ -83,6 +83,11 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
       end.sent |= began;
       return broken_off(sent, record, batch, end, since);
     }
+    if (const auto last = take_values(batch, sent.header, *payload, lane)) {
+      if (*last) return in_full(batch.done);
+      reply = exchange(kNothing, Channel::Turn::kMidway, SteadyClock::now());
+      continue;
+    }
     wire::Reply said = wire::decode_reply(sent.header, *payload);
     if (auto* answers = std::get_if<wire::Answers>(&said)) {
       const bool last = answers->last;
@@ -183,6 +188,23 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
     read_journal(sent, record, batch);
     return ended;
   }
+}
+
+std::optional<bool> MapRun::take_values(Batch& batch, const wire::CallHeader& header,
+                                        std::string_view payload, Lane& lane) {
+  if (!lane.values) return std::nullopt;
+  detail::MapValues& values = *lane.values;
+  values.clear();
+  const std::size_t most = batch.count() - batch.done;
+  const auto last = wire::read_values(header, payload, most, values);
+  if (!last || (*last && values.count() != most)) return std::nullopt;
+  const std::size_t count = values.count();
+  values.keep(batch.first + batch.done);
+  ended_ += count;
+  batch.ended[0] += count;
+  batch.done += count;
+  batch.begun = std::max(batch.begun, batch.done);
+  return last;
 }
 
 bool MapRun::take_answers(Batch& batch, wire::Answers answers, const WorkerIdentity& worker) {

@@ -76,6 +76,33 @@ bool Batch::add(const Json& one) {
   return true;
 }
 
+bool Batch::add_next(detail::MapJob& job, std::optional<Json>& odd) {
+  const std::size_t before = arguments.size();
+  if (!packed && !ends.empty()) arguments += ',';
+  detail::ValueWriter out(arguments, packed, 2);
+  if (job.write_next(out, odd)) {
+    ends.push_back(arguments.size());
+    return true;
+  }
+  arguments.resize(before);
+  if (!odd || !add(*odd)) return false;
+  odd.reset();
+  return true;
+}
+
+std::string Batch::take_last() {
+  std::string last(item(count() - 1));
+  ends.pop_back();
+  arguments.resize(ends.back());
+  return last;
+}
+
+void Batch::add_encoded(std::string_view one) {
+  if (!packed && !ends.empty()) arguments += ',';
+  arguments += one;
+  ends.push_back(arguments.size());
+}
+
 void Batch::close() {
   if (!packed) {
     arguments += ']';
@@ -142,6 +169,7 @@ void MapRun::run() {
 void MapRun::lane() noexcept {
   try {
     Lane own;
+    own.values = job_.values();
     const std::stop_callback on_stop(stop_.token(), [&own] { own.bell.ring(); });
     while (auto batch = next_batch()) {
       if (by_calls_) {
@@ -195,28 +223,23 @@ std::optional<Batch> MapRun::read_batch() {
   Batch batch{.first = read_, .arguments = {}, .ends = {}, .packed = packs_};
   batch.open();
   while (batch.count() < most_items) {
-    std::optional<Json> item = std::exchange(waiting_, std::nullopt);
-    if (!item) item = job_.next();
-    if (!item) {
-      exhausted_ = true;
-      break;
-    }
-    const std::size_t before = batch.arguments.size();
-    if (!batch.add(*item)) {
-      if (batch.count() > 0) {
-        waiting_ = std::move(item);
+    if (!waiting_.empty()) {
+      batch.add_encoded(std::exchange(waiting_, {}));
+    } else if (odd_ || !batch.add_next(job_, odd_)) {
+      if (!odd_) {
+        exhausted_ = true;
         break;
       }
+      if (batch.count() > 0) break;
       // Alone, as a call, it is sent, or refused with the reason.
       const std::size_t index = read_++;
       batch.first = read_;
-      deliver(index, shell_.call(call_, command_, *item, bound_));
+      const Json item = *std::exchange(odd_, std::nullopt);
+      deliver(index, shell_.call(call_, command_, item, bound_));
       continue;
     }
     if (batch.arguments.size() > most_bytes && batch.count() > 1) {
-      batch.ends.pop_back();
-      batch.arguments.resize(batch.packed ? before : batch.ends.back());
-      waiting_ = std::move(item);
+      waiting_ = batch.take_last();
       break;
     }
     ++read_;

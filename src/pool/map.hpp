@@ -13,6 +13,7 @@
 #include <atomic>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -45,6 +46,11 @@ struct Batch {
   // For more items. The arguments are an array from the beginning, and one that can be sent once it is closed.
   void open();
   bool add(const Json& arguments_of_one);  // false: it can't be in a batch, nothing is added
+  // The job's next one. False: nothing is added; it is `odd`, as above, or there is none.
+  bool add_next(detail::MapJob& job, std::optional<Json>& odd);
+  // The last one, encoded; and one that was taken from another batch.
+  std::string take_last();
+  void add_encoded(std::string_view arguments_of_one);
   void close();
 };
 
@@ -58,6 +64,7 @@ class MapRun {
   // One thread's.
   struct Lane {
     StopBell bell;
+    std::unique_ptr<detail::MapValues> values = nullptr;  // null: results go by way of Json
   };
   enum class Way : std::uint8_t { kBatch, kCalls, kRefused };
 
@@ -75,6 +82,9 @@ class MapRun {
   Attempt give_up(const Addressed& sent, Record& record, Batch& batch, worker::Channel::NoReply end,
                   TimePoint since);
   Way way_of(const wire::Announcement& announced) const;
+  // Whether these were the last results, if they are nothing but values and can be read as such. Nothing: nothing was taken.
+  std::optional<bool> take_values(Batch& batch, const wire::CallHeader& header, std::string_view payload,
+                                  Lane& lane);
   // False: it has told of more items than there are.
   bool take_answers(Batch& batch, wire::Answers answers, const WorkerIdentity& worker);
   void read_journal(const Addressed& sent, Record& record, Batch& batch);
@@ -105,8 +115,9 @@ class MapRun {
 
   std::mutex source_mutex_;  // held while the range is read
   std::deque<Batch> left_over_;
-  std::optional<Json> waiting_;  // it was read, and is too large for the batch before it
-  std::size_t read_ = 0;         // items that were put into batches
+  std::string waiting_;      // encoded: it was read, and is too large for the batch before it
+  std::optional<Json> odd_;  // it was read, and can't be in a batch
+  std::size_t read_ = 0;     // items that were put into batches
   bool exhausted_ = false;
 
   std::mutex progress_mutex_;

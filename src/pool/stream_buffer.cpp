@@ -37,9 +37,9 @@ StreamSource::Item StreamBuffer::take(Credit& more) {
   items_.pop_front();
   owed_.items += 1;
   owed_.bytes += first.bytes;
-  // Half of the window at a time, so that a message serves for many items; or what there is, before the worker stands still.
-  const bool worth_it =
-      2 * owed_.items >= window_.items || 2 * owed_.bytes >= window_.bytes || items_.empty();
+  // Half of the window at a time, so that a message serves for many items. With less than that owed the worker has more than half of
+  // it, once all it has sent is taken: it never stands still for want of what is kept back here.
+  const bool worth_it = 2 * owed_.items >= window_.items || 2 * owed_.bytes >= window_.bytes;
   if (worth_it && !outcome_) more = std::exchange(owed_, Credit{});
   return std::optional<Json>(std::move(first.item));
 }

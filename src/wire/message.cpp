@@ -368,21 +368,6 @@ Reply decode_reply(const CallHeader& header, std::string_view payload) {
   return decode_reply_two(header, *std::move(message), payload);
 }
 
-bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result) {
-  using detail::ValueReader;
-  if (header.protocol != Protocol::kTwo || header.batch || header.stream) return false;
-  ValueReader in(payload, is_msgpack(payload));
-  ValueReader::Place message;
-  const auto next = [&] { return in.element(message) == ValueReader::Next::kOne; };
-  const auto is = [&](std::uint64_t expected) {
-    ValueReader::Integer number;
-    return next() && in.integer(number) && !number.negative && number.amount == expected;
-  };
-  return in.begin_array(message) && is(static_cast<std::uint64_t>(Kind::kResult)) && is(header.id) &&
-         is(header.generation) && next() && result.read_from(in) &&
-         in.element(message) == ValueReader::Next::kEnd && in.done();
-}
-
 PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload) {
   return std::visit(base::Overloaded{
                         [](Value& value) -> PlainReply { return std::move(value); },

@@ -119,6 +119,10 @@ inline bool is_final(const Reply& reply) {
 Reply decode_reply(const CallHeader& header, std::string_view payload);
 // Its value straight into `result`, if it is a RESULT whose value fits. False: decode_reply says what it is.
 bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result);
+// Of a batch: whether these are its last outcomes, if each of them is a value that `values` takes, and there are at most so many.
+// Nothing: decode_reply says what it is.
+std::optional<bool> read_values(const CallHeader& header, std::string_view payload, std::size_t most,
+                                detail::ValuesSink& values);
 // As decode_reply, for a call that is answered at once or not at all: anything but a value or an error is Malformed.
 using PlainReply = std::variant<Value, Raised, Malformed>;
 PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload);

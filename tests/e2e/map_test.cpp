@@ -80,6 +80,46 @@ TEST_P(Map, AnItemIsOneArgumentOrSeveralOrKeywords) {
   EXPECT_THAT(pool.map<int>("add", std::vector{kwargs{{"b", 5}, {"a", 1}}}), ElementsAre(6));
 }
 
+TEST_P(Map, ItemsAndResultsAreOfAnyType) {
+  Pool pool(options(1));
+  const std::vector<bool> bits{true, false, true};
+  EXPECT_EQ(pool.map<bool>("same", bits), bits);
+  const std::vector<Json> any{1, "two", {{"three", nullptr}}, Json::array({0.5})};
+  EXPECT_EQ(pool.map<Json>("same", any), any);
+  const std::vector<std::optional<std::string>> texts{"a", std::nullopt, "\u00e9"};
+  EXPECT_EQ(pool.map<std::optional<std::string>>("same", texts), texts);
+  const std::vector<std::vector<double>> rows{{}, {1, -2.5}, {1e300}};
+  EXPECT_EQ(pool.map<std::vector<double>>("same", rows), rows);
+  EXPECT_THAT(pool.map<std::string>("same", std::vector<const char*>{"x", "y"}), ElementsAre("x", "y"));
+}
+
+TEST_P(Map, AResultOfAnotherTypeIsItsItemsError) {
+  Pool pool(options(1));
+  const auto all = pool.map_all<int>("same", std::vector<Json>{1, "two", 3, 1e10, 5});
+  ASSERT_THAT(all, SizeIs(5));
+  for (const std::size_t good : {0, 2, 4}) EXPECT_EQ(all[good].value(), static_cast<int>(good) + 1);
+  for (const std::size_t bad : {1, 3}) EXPECT_FALSE(all[bad]);
+  expect_books_add_up(pool.stats());
+}
+
+TEST_P(Map, AnItemIsReadOnce) {
+  Pool pool(options(2));
+  std::atomic<int> read = 0;
+  const auto items = std::views::iota(0, 5000) | std::views::transform([&](int n) {
+                       ++read;
+                       return n % 100 == 7 ? std::nan("") : n;
+                     });
+  const auto all = pool.map_all<double>("same", items);
+  ASSERT_THAT(all, SizeIs(5000));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    ASSERT_EQ(all[i].has_value(), i % 100 != 7);
+    if (all[i]) {
+      ASSERT_EQ(*all[i], static_cast<double>(i));
+    }
+  }
+  EXPECT_EQ(read, 5000);
+}
+
 TEST_P(Map, NoItemsAreNoResultsAndNoCalls) {
   Pool pool(options(1));
   EXPECT_THAT(pool.map<int>("add", std::vector<int>()), IsEmpty());

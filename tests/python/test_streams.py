@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from host import CALL, CANCEL, CANCELLED, CHUNK, CREDIT, END, ERROR, RESULT, wait_until
+from host import CALL, CANCEL, CANCELLED, CHUNK, CREDIT, END, ERROR, RESULT, Closed, wait_until
 
 SOURCE = (Path(__file__).parents[1] / "workers" / "streams.py").read_text()
 PLENTY = [10**9, 10**12]
@@ -158,6 +159,59 @@ def test_a_tight_generator_shares_chunks(worker):
     assert len(sizes) < 10_000, "hardly any item shared a CHUNK"
 
 
+@pytest.mark.parametrize("command", ["count", "acount"])
+def test_chunks_are_in_the_codec_of_the_channel(worker, tier, command):
+    number = open_stream(worker, command, 100)
+    kind = CHUNK
+    while kind != END:
+        payload = worker.receive_bytes()
+        assert (payload[0] >= 0x80) == (tier == "T2")
+        kind, of = worker.decode(payload)[:2]
+        assert of == number
+
+
+def test_any_iterator_makes_a_stream(worker):
+    expected = [{"left": i, "text": "ééé", "more": [None, True, 0.5, -7]} for i in reversed(range(1000))]
+    assert items_of(worker, open_stream(worker, "countdown", 1000)) == (expected, END, None)
+
+
+def test_other_threads_run_beside_an_iterator_that_is_written_in_c(worker):
+    items, kind, _ = items_of(worker, open_stream(worker, "until_another_thread_has_run"))
+    assert kind == END and set(items) <= {True}
+
+
+@pytest.mark.parametrize("command", ["nests", "anests"])
+def test_an_item_that_is_nested_too_deeply_ends_the_stream(worker, command):
+    """It counts from the message's own array, so that the host takes what is sent."""
+    for depth, fits in ((100, True), (999, False), (100_000, False)):
+        items, kind, body = items_of(worker, open_stream(worker, command, depth))
+        assert items[0] == 1 and kind == (END if fits else ERROR)
+        assert len(items) == (2 if fits else 1)
+        if not fits:
+            assert body["kind"] == "unencodable" and body["message"] == "item is nested too deeply"
+    assert worker.call("echo", 1) == 1
+
+
+def test_nothing_is_left_of_streams(worker):
+    """Of their items, whether they end, fail or are cancelled: not one object for a hundred of them."""
+
+    def streams():
+        assert len(items_of(worker, open_stream(worker, "countdown", 20_000))[0]) == 20_000
+        assert items_of(worker, open_stream(worker, "large_then_fail", 5000, 20))[1] == ERROR
+        assert items_of(worker, open_stream(worker, "nan_after", 2000))[1] == ERROR
+        for credit in (PLENTY, [100, 10**9], [10**9, 2000]):
+            number = open_stream(worker, "large_then_fail", 10**9, 2, credit=credit)
+            assert next_frame(worker, number)[0] == CHUNK
+            worker.cancel(number)
+            assert items_of(worker, number)[1] == CANCELLED
+
+    streams()  # what is made once
+    before = worker.call("allocated")
+    for _ in range(4):
+        streams()
+    assert worker.call("allocated") - before < 1000
+
+
 # --- credit -------------------------------------------------------------------------------------------
 
 
@@ -273,6 +327,26 @@ def test_a_cancelled_stream_closes_its_generator(worker, command, credit):
         worker.cancel(number)
         assert items_of(worker, number)[1] == CANCELLED
         assert worker.call("take_notes") == ["closed"]
+
+
+def test_an_iterator_that_is_written_in_c_can_be_cancelled(worker):
+    """It never comes to where Python runs the handlers of signals."""
+    for credit in (PLENTY, [10, 10**9]):
+        number = open_stream(worker, "counts_in_c", credit=credit)
+        assert next_frame(worker, number)[0] == CHUNK
+        worker.cancel(number)
+        assert items_of(worker, number)[1] == CANCELLED
+    assert worker.call("echo", 1) == 1
+
+
+def test_an_iterator_that_is_written_in_c_can_be_terminated(worker):
+    number = open_stream(worker, "counts_in_c")
+    assert next_frame(worker, number)[0] == CHUNK
+    worker.signal(signal.SIGTERM)
+    with pytest.raises(Closed):
+        while True:
+            worker.receive_bytes()
+    assert worker.wait() == 0
 
 
 def test_without_the_bell_a_waiting_stream_sees_cancel_all_the_same(worker):

@@ -13,6 +13,11 @@ def add(a, b=1):
 
 
 @lair.command
+def same(value):
+    return value
+
+
+@lair.command
 def pid(_):
     return os.getpid()
 

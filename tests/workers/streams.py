@@ -1,5 +1,9 @@
 """Streams of every sort. `notes` says what the generators saw."""
 
+import gc
+import itertools
+import sys
+import threading
 import time
 
 import lair_worker as lair
@@ -122,6 +126,75 @@ def returns_a_generator(n):
 @lair.command
 def returns_a_map(n):
     return map(str, range(n))
+
+
+# --- Iterators that run no Python code -----------------------------------------------------------------
+
+
+@lair.command
+def counts_in_c():
+    return itertools.count()
+
+
+@lair.command
+def until_another_thread_has_run():
+    lock = threading.Lock()
+    lock.acquire()
+    threading.Timer(0.01, lock.release).start()
+    return iter(lock.locked, False)
+
+
+class Countdown:
+    """Has no ``close``, and is no generator."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration("what a return would give")
+        return {"left": self.left, "text": "é" * 3, "more": [None, True, 0.5, -7]}
+
+
+@lair.command
+def countdown(n):
+    return Countdown(n)
+
+
+# --- Odd items -----------------------------------------------------------------------------------------
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@lair.command
+def nests(depth):
+    yield 1
+    yield nested(depth)
+
+
+@lair.command
+async def anests(depth):
+    yield 1
+    yield nested(depth)
+
+
+@lair.command
+def large_then_fail(n, length):
+    for i in range(n):
+        yield [str(i) * length, {"i": i + 1000}]
+    raise ValueError("in mid-stream")
+
+
+@lair.command
+def allocated():
+    gc.collect()
+    return sys.getallocatedblocks()
 
 
 @lair.command

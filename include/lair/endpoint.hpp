@@ -14,6 +14,7 @@
 #pragma once
 
 #include <concepts>
+#include <lair/array.hpp>
 #include <lair/map.hpp>
 #include <lair/once_function.hpp>
 #include <lair/options.hpp>
@@ -95,8 +96,14 @@ class Endpoint {
 
   template <class R = Json, class... Args>
   Result<R> try_call(const CallOptions& options, std::string_view command, Args&&... args) {
-    return detail::result_as<R>(command,
-                                invoke(options, command, detail::arguments(std::forward<Args>(args)...)));
+    if constexpr (returns_arrays<R>) {  // which `taking` keeps until they are in their R
+      const CallOptions taking = detail::options_for<R>(options);
+      return detail::result_as<R>(command,
+                                  invoke(taking, command, detail::arguments(std::forward<Args>(args)...)));
+    } else {
+      return detail::result_as<R>(command,
+                                  invoke(options, command, detail::arguments(std::forward<Args>(args)...)));
+    }
   }
   // The command's type is deduced, which `{}` does not allow: so that is CallOptions, with all its defaults.
   template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
@@ -154,14 +161,14 @@ class Endpoint {
   std::vector<Result<R>> map_all(const MapOptions& options, std::string_view command, Items&& items) {
     detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
         command, true, std::ranges::begin(items), std::ranges::end(items));
-    run_map(options, command, job);
+    run_map(detail::options_for_map<R>(options), command, job);
     return job.each();
   }
   template <class R = Json, std::ranges::input_range Items>
   Result<std::vector<R>> try_map(const MapOptions& options, std::string_view command, Items&& items) {
     detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
         command, false, std::ranges::begin(items), std::ranges::end(items));
-    run_map(options, command, job);
+    run_map(detail::options_for_map<R>(options), command, job);
     return job.first_error_or_values();
   }
   template <class R = Json, std::ranges::input_range Items>

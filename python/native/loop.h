@@ -19,7 +19,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13 };
 #define NAMES(X) \
   X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
   X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
-  X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
+  X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
   X(number) X(receive) X(requested) X(rung) \
   X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
 

@@ -66,7 +66,10 @@ static PyObject *plain_call(const Loop *loop, PyObject *message, long long *what
     if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
   }
   const Names *names = loop->names;
-  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream)) return NULL;
+  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream) ||
+      PyDict_GetItemWithError(meta, names->arrays)) {
+    return NULL;
+  }
   return PyDict_GetItemWithError(loop->table, name);
 }
 

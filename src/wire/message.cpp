@@ -154,13 +154,23 @@ Reply decode_answers(Json message, std::string_view payload, bool last) {
   return answers;
 }
 
+Reply decode_value(const CallHeader& header, Json message, std::string_view payload) {
+  Value value{.value = std::move(message[3])};
+  if (header.takes_arrays && message.size() > 4) {
+    auto arrays = decode_array_results(message[4]);
+    if (!arrays) return Malformed{"a RESULT with arrays that are none: " + printable(payload)};
+    value.arrays = *std::move(arrays);
+  }
+  return value;
+}
+
 // After check_envelope.
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
   if (header.batch && (is_kind(message, Kind::kResult) || is_kind(message, Kind::kChunk)))
     return decode_answers(std::move(message), payload, is_kind(message, Kind::kResult));
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
-    return Value{std::move(message[3])};
+    return decode_value(header, std::move(message), payload);
   }
   if (is_kind(message, Kind::kError)) {
     if (message.size() < 4 || !message[3].is_object()) return Malformed{"an ERROR without its object"};
@@ -176,6 +186,11 @@ Reply decode_reply_two(const CallHeader& header, Json message, std::string_view 
     return Cancelled{.begun = counted ? message[3].get<std::size_t>() : 0};
   }
   if (is_kind(message, Kind::kCallback)) return decode_callback(std::move(message), payload);
+  if (is_kind(message, Kind::kRelease)) {
+    auto blocks = decode_released(message.size() > 3 ? message[3] : Json());
+    if (!blocks) return Malformed{"a RELEASE that is not of blocks: " + printable(payload)};
+    return Released{*std::move(blocks)};
+  }
   return Malformed{"a message of kind " + message[0].dump() + " in place of a reply"};
 }
 
@@ -227,6 +242,10 @@ void append_meta(std::string& tail, const CallHeader& header) {
     key("\"affinity\":");
     append_string(tail, header.session->affinity);
   }
+  if (!header.arrays.empty()) {
+    key("\"arrays\":");
+    tail += header.arrays;
+  }
   if (header.stream) {
     key("\"stream\":[");
     append_number(tail, header.stream->items);
@@ -271,7 +290,7 @@ void put_session(CallFrame& frame, std::string_view id) {
 }  // namespace
 
 CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
-  CallFrame frame{.head = std::string(kHeaderBytes, '\0'), .arguments = arguments, .tail = {}};
+  CallFrame frame{.head = std::string(kHeaderBytes, '\0'), .arguments = arguments, .tail = {}, .fd = -1};
   if (header.packed) {
     append_packed_head(frame.head, header);
     append_packed_meta(frame.tail, header);

@@ -1,11 +1,12 @@
 // What a call with an array costs: copied into shared memory, beside memcpy; filled in place, and as a result, beside an empty call.
 //
 //   arrays [--rounds N] [--out FILE] [--python PROGRAM]
+#include <unistd.h>
+
 #include <cstring>
 #include <span>
 
 #include "harness.hpp"
-#include "os/machine.hpp"
 
 namespace bench {
 
@@ -80,7 +81,9 @@ class Arrays {
 };
 
 void measure(const Settings& settings, Rows& rows, Json& facts) {
-  const bool enough = lair::os::available_memory() > (std::uint64_t{4} << 30);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const bool enough =
+      static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * page > (std::uint64_t{4} << 30);
   const std::size_t largest = enough ? std::size_t{1} << 30 : std::size_t{256} << 20;
   facts["largest_array"] = largest;
   const cpu_set_t all = all_cores();

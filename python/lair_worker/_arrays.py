@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections import deque
 from contextlib import suppress
 from mmap import mmap
@@ -264,14 +265,13 @@ class Arrays:
             if contiguous or all(each % row[2] == 0 for each in strides):
                 first += address - low
                 return [segment, block, first, typestr, shape, None if contiguous else list(strides)]
+        numpy = sys.modules.get("numpy")  # whoever has such an array has it, too
+        if numpy is None and not contiguous:
+            raise Unencodable("result is an array with gaps between its elements; make it contiguous")
         key, exporter = self.room(size)
-        if not size:
-            pass
-        elif contiguous:
+        if contiguous:
             ctypes.memmove(ctypes.addressof(exporter), address, size)
         else:
-            import numpy  # the strides are another's than ours, and his that are installed most probably
-
             target = Array(exporter, 0, typestr, tuple(shape), None, False)
             numpy.asarray(target)[...] = value
         return [*key, 0, typestr, shape, None]

@@ -51,7 +51,8 @@ bool read_strides(const Json& from, ArrayResult& array) {
   }
   if (!from.is_array() || from.size() != array.shape.size()) return false;
   for (const Json& each : from) {
-    if (!each.is_number_integer() || (each.is_number_unsigned() && each > Json(PTRDIFF_MAX))) return false;
+    if (!each.is_number_integer() || (each.is_number_unsigned() && each.get<std::uint64_t>() > PTRDIFF_MAX))
+      return false;
     array.strides.push_back(each.get<std::ptrdiff_t>());
   }
   return true;

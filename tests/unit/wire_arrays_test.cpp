@@ -125,16 +125,19 @@ TEST(WireArrays, ThatReachBeyondTheirMemoryDoNotFit) {
 
 TEST(WireArrays, PlacesAreFoundOrNot) {
   Json value = Json::parse(R"({"a": [0, {"b": null}]})");
-  const std::vector<Json> path = {"a", 1, "b"};
-  EXPECT_TRUE(place_in(value, path)->is_null());
-  EXPECT_EQ(place_in(value, std::vector<Json>{}), &value);
-  for (const std::vector<Json>& bad :
-       std::vector<std::vector<Json>>{{"b"}, {0}, {"a", 2}, {"a", "0"}, {"a", 0, 0}}) {
-    EXPECT_EQ(place_in(value, bad), nullptr);
+  const auto find = [&](const char* path) {
+    return place_in(value, Json::parse(path).get<std::vector<Json>>());
+  };
+  ASSERT_NE(find(R"(["a", 1, "b"])"), nullptr);
+  EXPECT_TRUE(find(R"(["a", 1, "b"])")->is_null());
+  EXPECT_EQ(find("[]"), &value);
+  for (const char* bad :
+       {R"(["b"])", "[0]", R"(["a", 2])", R"(["a", "0"])", R"(["a", 0, 0])", R"(["a", -1])"}) {
+    EXPECT_EQ(find(bad), nullptr) << bad;
   }
 }
 
-TEST(WireArrays, OfARepliesAreTakenOnlyWhereWanted) {
+TEST(WireArrays, OfRepliesAreTakenOnlyWhereWanted) {
   const CallHeader header{.id = 1, .generation = 2, .takes_arrays = true};
   const std::string_view good = R"([2,1,2,null,[[[],1,0,0,"<f4",[2],null]]])";
   EXPECT_EQ(std::get<Value>(decode_reply(header, good)).arrays.size(), 1u);

@@ -30,7 +30,9 @@ function(lair_target target)
     # Its check of dynamic types looks at memory through a pipe. Where a test leaves no descriptor for one, it takes the first
     # object of each type for a broken one.
     if(LAIR_SANITIZE MATCHES "undefined")
-      target_compile_options(${target} PRIVATE -fno-sanitize=vptr)
+      # Nor are null pointers and sizes of objects checked at every access, which is a third of the compiler's time:
+      # AddressSanitizer stops at what they lead to.
+      target_compile_options(${target} PRIVATE -fno-sanitize=vptr,null,object-size)
     endif()
     target_link_options(${target} PRIVATE -fsanitize=${LAIR_SANITIZE})
   endif()
@@ -50,14 +52,24 @@ macro(lair_without_missing_boost sources)
   endif()
 endmacro()
 
-# One program for each .cpp file of a folder, named after it.
+# One program for each .cpp file of a folder, named after it. The developers' release build gives them one precompiled header.
 function(lair_programs folder)
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
   lair_without_missing_boost(sources)
+  set(first "")
   foreach(source ${sources})
     cmake_path(GET source STEM name)
     lair_program(${name} ${source})
     target_link_libraries(${name} PRIVATE ${ARGN})
+    if(LAIR_DEVELOPER AND CMAKE_BUILD_TYPE STREQUAL "Release")
+      if(first)
+        target_precompile_headers(${name} REUSE_FROM ${first})
+      else()
+        target_precompile_headers(${name} PRIVATE <lair/pool.hpp>)
+        set(first ${name})
+      endif()
+      target_compile_options(${name} PRIVATE -Wno-array-bounds -Wno-stringop-overflow)  # as above
+    endif()
     if(name MATCHES "^asio_")
       target_link_libraries(${name} PRIVATE Boost::headers)
     endif()

@@ -36,10 +36,9 @@ function(lair_quick_to_compile target)
   if(NOT LAIR_SANITIZE)
     target_compile_options(${target} PRIVATE -g0)  # a failed test says where; the sanitizers' reports need line numbers
   endif()
-  # Checks of every access, in code that has half of its accesses in GoogleTest: a third of the time. The library has
-  # them, and the tests have AddressSanitizer.
+  # A check of every access, in code that has half of its accesses in GoogleTest. The library has it.
   if(LAIR_SANITIZE MATCHES "undefined")
-    target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment,object-size)
+    target_compile_options(${target} PRIVATE -fno-sanitize=alignment)
   endif()
   if(target STREQUAL "lair-test-support-objects")
     target_precompile_headers(${target} PRIVATE tests/support/precompiled.hpp)

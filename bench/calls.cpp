@@ -61,6 +61,7 @@ class Rig {
 
   void measure(Rows& rows) {
     measure_one_caller(rows);
+    measure_floats(rows);
     measure_throughput(rows, "empty", kCalls);
     measure_throughput(rows, "nap_1ms", 0);
     measure_peers(rows);
@@ -92,6 +93,7 @@ class Rig {
     Measured json;
     Measured call;
     Measured native;
+    Measured typed;
     const auto add = [](Measured& sum, const Measured& turn) {
       sum.latencies.insert(sum.latencies.end(), turn.latencies.begin(), turn.latencies.end());
     };
@@ -100,7 +102,10 @@ class Rig {
           on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { bytes_.front().exchange(empty_); }));
       add(json, bare(1, empty_, kCalls / kTurns));
       add(call, pooled(pools_.at(1), 1, false, kCalls / kTurns));
-      if (!native_.empty()) add(native, pooled(native_.at(1), 1, false, kCalls / kTurns));
+      if (native_.empty()) continue;
+      add(native, pooled(native_.at(1), 1, false, kCalls / kTurns));
+      const auto sum = native_.at(1).fn<int(int, int)>("add");
+      add(typed, on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { (void)sum(2, 3); }));
     }
     p50_ = median(call.latencies);
     const double json_p50 = median(json.latencies);
@@ -117,10 +122,30 @@ class Rig {
       row("p50_native", native);
       rows.add("p50_native_to_bytes", cores_, native_p50_ * kMicro, "us",
                Ratio{native_p50_ / median(bytes.latencies), "bare loop of raw bytes"});
+      const double typed_p50 = median(typed.latencies);
+      rows.add("p50_typed", cores_, typed_p50 * kMicro, "us",
+               Ratio{typed_p50 / median(bytes.latencies), "bare loop of raw bytes"});
     }
     const double p99 = quantile(call.latencies, 0.99);
     rows.add("p99_call", cores_, p99 * kMicro, "us",
              Ratio{p99 / quantile(json.latencies, 0.99), "bare JSON loop's p99"});
+  }
+
+  // Ten thousand of them, as values, to the worker and back.
+  void measure_floats(Rows& rows) {
+    constexpr std::size_t kTimes = 100;
+    std::vector<double> floats(10'000);
+    for (std::size_t i = 0; i < floats.size(); ++i) floats[i] = std::sqrt(static_cast<double>(i));
+    const auto there_and_back = [&](lair::Pool& pool) {
+      const auto same = pool.fn<std::vector<double>(std::vector<double>)>("same");
+      return median(on_threads(1, kTimes, [&](std::size_t, std::size_t) { (void)same(floats); }).latencies);
+    };
+    const double plain = there_and_back(pools_.at(1));
+    rows.add("floats_10k", cores_, plain * kMicro, "us");
+    if (native_.empty()) return;
+    const double native = there_and_back(native_.at(1));
+    rows.add("floats_10k_native", cores_, native * kMicro, "us",
+             Ratio{plain / native, "the same without the accelerator (times as fast)"});
   }
 
   // Calls a second, beside as many bare loops as there can be calls at once.

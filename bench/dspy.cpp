@@ -40,6 +40,34 @@ class Programs {
       session.call("create_program", lair::kwargs{{"id", "qa"}, {"signature", "question -> answer"}});
       sessions_.push_back(std::move(session));
     }
+    const Json made =
+        pool_.call("create_program", lair::kwargs{{"id", "qa"}, {"signature", "question -> answer"}});
+    loose_ = {{"program_id", "qa"}, {"program_data", made.at("program_data")}, {"lm", lm_settings(lm)}};
+  }
+
+  // As the next, without sessions: program and language model come with each call, and nobody counts it.
+  double seconds_of_loose_turns(std::size_t threads, std::size_t turns) {
+    return on_threads(threads, threads,
+                      [&](std::size_t, std::size_t) {
+                        for (std::size_t turn = 0; turn < turns; ++turn) {
+                          Json asked = loose_;
+                          asked["inputs"] = question(turn);
+                          check(pool_.invoke({}, kCommand, std::move(asked)));
+                        }
+                      })
+        .seconds;
+  }
+
+  // A command that does nothing, without a session: what a call by itself costs.
+  double seconds_of_pings(std::size_t threads, std::size_t turns) {
+    return on_threads(threads, threads,
+                      [&](std::size_t, std::size_t) {
+                        for (std::size_t turn = 0; turn < turns; ++turn) {
+                          const auto pong = pool_.invoke({}, "ping", Json::object());
+                          if (!pong) throw std::runtime_error(pong.error().report());
+                        }
+                      })
+        .seconds;
   }
 
   // Each of the first sessions runs `turns` executions, one after another, from a thread of its own.
@@ -91,9 +119,8 @@ class Programs {
     options.worker.preload = {"lair_dspy"};
     return options;
   }
-  static Json run(std::size_t i) {
-    return {{"program_id", "qa"}, {"inputs", {{"question", "What is " + std::to_string(i) + "?"}}}};
-  }
+  static Json run(std::size_t i) { return {{"program_id", "qa"}, {"inputs", question(i)}}; }
+  static Json question(std::size_t i) { return {{"question", "What is " + std::to_string(i) + "?"}}; }
   static void check(const lair::Result<Json>& result) {
     if (!result) throw std::runtime_error(result.error().report());
     if (result->at("outputs").at("answer") != "something")
@@ -102,6 +129,7 @@ class Programs {
 
   lair::Pool pool_;
   std::vector<lair::Session> sessions_;
+  Json loose_;
 };
 
 // --- Bare DSPy ----------------------------------------------------------------------------------------
@@ -210,26 +238,66 @@ class Measurements {
     }
   }
 
+  // Seconds, and processor time of the workers, or of the processes in their place.
+  struct Spent {
+    double seconds = 0;
+    double cpu = 0;
+  };
+  template <class Cpu, class Run>
+  static Spent spent(Cpu cpu, Run run) {
+    const double before = cpu();
+    const double seconds = run();
+    return {seconds, cpu() - before};
+  }
+
+  // In slices, each of all three in turn: what else happens on the machine hits them alike.
   void measure_overhead(Rows& rows, bool bare_first) {
     for (const Sized& each : by_workers_) {
-      constexpr std::size_t kTurns = 200;
-      const auto runs = static_cast<double>(each.workers * kTurns);
+      constexpr std::size_t kSlices = 5;
+      constexpr std::size_t kTurns = 40;
+      const auto runs = static_cast<double>(each.workers * kTurns * kSlices);
       const double before = lm_.cpu_seconds();
-      const double before_bare = bare_.cpu(each.workers);
-      const double before_lair = each.programs->cpu();
-      const auto [bare, lair] = in_turn(
-          bare_first, [&] { return bare_.seconds(each.workers, kTurns, 1); },
-          [&] { return each.programs->seconds_of_turns(each.workers, kTurns); });
+      Spent bare;
+      Spent session;
+      Spent loose;
+      Spent ping;
+      const auto add = [](Spent& to, const Spent& more) {
+        to.seconds += more.seconds;
+        to.cpu += more.cpu;
+      };
+      const auto of_workers = [&] { return each.programs->cpu(); };
+      for (std::size_t slice = 0; slice < kSlices; ++slice) {
+        const auto run_bare = [&] {
+          add(bare, spent([&] { return bare_.cpu(each.workers); },
+                          [&] { return bare_.seconds(each.workers, kTurns, 1); }));
+        };
+        const auto run_lair = [&] {
+          add(session,
+              spent(of_workers, [&] { return each.programs->seconds_of_turns(each.workers, kTurns); }));
+          add(loose,
+              spent(of_workers, [&] { return each.programs->seconds_of_loose_turns(each.workers, kTurns); }));
+        };
+        add(ping, spent(of_workers, [&] { return each.programs->seconds_of_pings(each.workers, kTurns); }));
+        const bool first = (slice % 2 == 0) == bare_first;
+        if (first) run_bare();
+        run_lair();
+        if (!first) run_bare();
+      }
       const std::string suffix = "_workers_" + std::to_string(each.workers);
-      rows.add("lm_0ms_bare" + suffix, kAllCores, runs / bare, "runs/s");
-      rows.add("lm_0ms" + suffix, kAllCores, runs / lair, "runs/s",
-               Ratio{bare / lair, "as many bare DSPy processes"});
-      const double cpu_bare = bare_.cpu(each.workers) - before_bare;
-      const double cpu_lair = each.programs->cpu() - before_lair;
-      rows.add("lm_0ms_cpu" + suffix, kAllCores, kMilli * cpu_lair / runs, "ms",
-               Ratio{cpu_lair / cpu_bare, "as many bare DSPy processes"});
-      rows.add("lm_0ms_busy" + suffix, kAllCores, 100 * (lm_.cpu_seconds() - before) / (bare + lair),
-               "% of a CPU");
+      const std::string of = "as many bare DSPy processes";
+      rows.add("lm_0ms_bare" + suffix, kAllCores, runs / bare.seconds, "runs/s");
+      rows.add("lm_0ms" + suffix, kAllCores, runs / session.seconds, "runs/s",
+               Ratio{bare.seconds / session.seconds, of});
+      rows.add("lm_0ms_loose" + suffix, kAllCores, runs / loose.seconds, "runs/s",
+               Ratio{bare.seconds / loose.seconds, of});
+      rows.add("lm_0ms_cpu" + suffix, kAllCores, kMilli * session.cpu / runs, "ms",
+               Ratio{session.cpu / bare.cpu, of});
+      rows.add("lm_0ms_cpu_loose" + suffix, kAllCores, kMilli * loose.cpu / runs, "ms",
+               Ratio{loose.cpu / bare.cpu, of});
+      rows.add("ping_cpu" + suffix, kAllCores, kMilli * ping.cpu / runs, "ms",
+               Ratio{ping.cpu / bare.cpu, of});
+      const double all = bare.seconds + session.seconds + loose.seconds;
+      rows.add("lm_0ms_busy" + suffix, kAllCores, 100 * (lm_.cpu_seconds() - before) / all, "% of a CPU");
     }
   }
 

@@ -12,7 +12,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
+#include <ctime>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -22,18 +22,13 @@
 
 namespace bench {
 
-// Processor time that a process has used, in hundredths.
+// Processor time that a process has used, all its threads, to the nanosecond.
 inline double cpu_seconds(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  std::getline(file, text);
-  std::istringstream fields(text.substr(text.rfind(')') + 1));
-  std::string skipped;
-  for (int i = 0; i < 11; ++i) fields >> skipped;
-  double user = 0;
-  double system = 0;
-  if (!(fields >> user >> system)) throw std::runtime_error("no process " + std::to_string(pid));
-  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  clockid_t clock{};
+  timespec used{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &used) != 0)
+    throw std::runtime_error("no process " + std::to_string(pid));
+  return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
 }
 
 // A program whose stdin and stdout are the other end of `fd()`. It ends at end-of-file; the destructor waits for that.

@@ -21,6 +21,16 @@ def empty():
 
 
 @lair_worker.command
+def add(a, b):
+    return a + b
+
+
+@lair_worker.command
+def same(value):
+    return value
+
+
+@lair_worker.command
 def nap(seconds: float):
     time.sleep(seconds)
 

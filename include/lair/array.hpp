@@ -12,7 +12,7 @@
 //
 // Elements are bool, integers of 8 to 64 bits, float, double and std::complex of these; nothing is converted. A result of
 // another type is kInvalidArgument with delivery kExecuted. Arrays may be anywhere among a call's arguments, and results may
-// be one, or hold some where `returns_arrays` says so. Streams' items, and what host functions take and give, hold none.
+// be one, or hold some where `holds_arrays` says so. Streams' items, and what host functions take and give, hold none.
 //
 // Errors: `copy_of` and what takes shapes throw std::invalid_argument for a shape that does not fit, std::bad_alloc. Allocation
 // in a pool: Pool::array. docs/arrays.md.
@@ -20,10 +20,12 @@
 // Thread-safety: the handle as a value; the elements are the program's to guard, also from a command with a view of them.
 #pragma once
 
+#include <array>
 #include <complex>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <lair/fields.hpp>
 #include <lair/json.hpp>
 #include <map>
 #include <memory>
@@ -34,6 +36,7 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -241,33 +244,57 @@ void from_json(const Json& json, Array<T>& array) {
   array = Array<T>(detail::array_from_json(json, Array<T>::kDType));
 }
 
-// Whether a result of type R is an array, or holds some. Say so for types of your own:
-//   template <> inline constexpr bool lair::returns_arrays<Segmentation> = true;
-template <class R>
-inline constexpr bool returns_arrays = false;
+// Whether a value of type T is an array, or holds some. Structs with LAIR_FIELDS (lair/fields.hpp) hold what their fields do; say so
+// for other types of your own: template <> inline constexpr bool lair::holds_arrays<Segmentation> = true;
 template <class T>
-inline constexpr bool returns_arrays<Array<T>> = true;
+inline constexpr bool holds_arrays = false;
 template <class T>
-inline constexpr bool returns_arrays<std::vector<T>> = returns_arrays<T>;
+inline constexpr bool holds_arrays<Array<T>> = true;
 template <class T>
-inline constexpr bool returns_arrays<std::map<std::string, T>> = returns_arrays<T>;
+inline constexpr bool holds_arrays<Inout<T>> = true;
+template <class T>
+inline constexpr bool holds_arrays<std::optional<T>> = holds_arrays<T>;
+template <class T, class A>
+inline constexpr bool holds_arrays<std::vector<T, A>> = holds_arrays<T>;
+template <class T, std::size_t N>
+inline constexpr bool holds_arrays<std::array<T, N>> = holds_arrays<T>;
+template <class T, std::size_t N>
+inline constexpr bool holds_arrays<std::span<T, N>> = holds_arrays<std::remove_cv_t<T>>;
+template <class T, class... More>
+inline constexpr bool holds_arrays<std::map<std::string, T, More...>> = holds_arrays<T>;
+template <class T, class... More>
+inline constexpr bool holds_arrays<std::unordered_map<std::string, T, More...>> = holds_arrays<T>;
 template <class A, class B>
-inline constexpr bool returns_arrays<std::pair<A, B>> = returns_arrays<A> || returns_arrays<B>;
+inline constexpr bool holds_arrays<std::pair<A, B>> = holds_arrays<A> || holds_arrays<B>;
 template <class... T>
-inline constexpr bool returns_arrays<std::tuple<T...>> = (returns_arrays<T> || ...);
+inline constexpr bool holds_arrays<std::tuple<T...>> = (holds_arrays<T> || ...);
+
+namespace detail {
+template <class Struct, class Value>
+constexpr bool field_holds_arrays(const Field<Struct, Value>*) {
+  return holds_arrays<Value>;
+}
+template <class... F>
+constexpr bool fields_hold_arrays(const std::tuple<F...>*) {
+  return (field_holds_arrays(static_cast<const F*>(nullptr)) || ...);
+}
+}  // namespace detail
+template <detail::HasFields T>
+inline constexpr bool holds_arrays<T> = detail::fields_hold_arrays(
+    static_cast<const decltype(lair_fields(static_cast<const T*>(nullptr)))*>(nullptr));
 
 namespace detail {
 // A call's options, where its result is R.
 template <class R, class Options>
 Options options_for(Options options) {
-  if constexpr (returns_arrays<R>) {
+  if constexpr (holds_arrays<R>) {
     if (options.taken_arrays == nullptr) options.taken_arrays = std::make_shared<TakenArrays>();
   }
   return options;
 }
 template <class R, class Options>
 Options options_for_map(Options options) {
-  if constexpr (returns_arrays<R>) options.call = options_for<R>(std::move(options.call));
+  if constexpr (holds_arrays<R>) options.call = options_for<R>(std::move(options.call));
   return options;
 }
 }  // namespace detail

@@ -72,7 +72,7 @@ struct CompileOptions {
 struct EvaluateOptions {
   Json metric = "exact_match";  // as of CompileOptions
   bool outputs = false;         // whether the results have them
-  std::optional<LM> lm = {};    // in place of the program's, or the client's
+  std::optional<LM> lm = {};  // in place of the program's, or the session's (without a session, the client's)
   // Examples in one call, and calls at once. 0: up to 8, and as many as a Pool has workers times its `concurrency` (else 4).
   std::size_t slice = 0;
   std::size_t at_once = 0;
@@ -158,7 +158,8 @@ class Program {
   // Scores it on examples, spread over an endpoint, mostly the pool: by calls that belong to no session, several at once.
   // Blocks until all are done, at the latest until the deadline (`with(CallOptions)`; `idempotent`: slices whose worker was lost are
   // tried again). C++ metrics run on this thread. An example that fails scores 0 and says why; the errors are those of a whole
-  // slice, and kInvalidArgument for no examples.
+  // slice, and kInvalidArgument for no examples. The LM is looked up once, before the first slice: if another takes its place
+  // meanwhile, in the session or the client, this evaluation goes on with the one it began with.
   Result<Evaluation> try_evaluate(Endpoint& over, const std::vector<Json>& examples,
                                   const EvaluateOptions& how = {}) const;
   Evaluation evaluate(Endpoint& over, const std::vector<Json>& examples,

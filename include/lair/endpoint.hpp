@@ -3,9 +3,11 @@
 //   int n  = endpoint.call<int>("count_words", text);                            // throws CallError
 //   auto r = endpoint.try_call<int>({.timeout = 50ms}, "count_words", text);     // Result<int>
 //   Json j = endpoint.call("analyse", lair::kwargs{{"text", text}, {"top", 5}}); // keywords
+//   auto add = endpoint.fn<int(int, int)>("add");   add(2, 3);                   // lair/function.hpp
 //
-// Arguments are anything nlohmann::json can take; one `kwargs` stands alone; a bare Json object is one
-// positional argument. A result of the wrong type is kInvalidArgument with delivery kExecuted.
+// Arguments are numbers, text, containers, structs with LAIR_FIELDS (lair/typed.hpp), and anything that nlohmann::json can take.
+// Each is one positional argument, a bare Json object, too; one `kwargs` stands alone. A result of the wrong type is
+// kInvalidArgument with delivery kExecuted, and its message says where in the value.
 //
 // `call` and `try_call` block the calling thread until the call's one outcome, at the latest until its deadline. Those that
 // do not block: `start`, below; coroutines and futures in lair/async.hpp; Boost.Asio in lair/asio.hpp.
@@ -21,7 +23,9 @@
 #include <lair/result.hpp>
 #include <lair/stop_link.hpp>
 #include <lair/stream.hpp>
+#include <lair/typed_call.hpp>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <string>
 #include <string_view>
@@ -39,44 +43,14 @@ class CoCall;
 template <class R>
 class CoTryCall;
 
+template <class Signature>
+class Function;  // R(Args...)
+
 namespace detail {
 template <class R>
 struct FutureOf;
 template <class R>
 using Future = typename FutureOf<R>::Type;  // std::future<R>
-
-Error wrong_result_type(std::string_view command, const char* what, const Json& value);
-
-template <class R>
-Result<R> result_as(std::string_view command, Result<Json> reply) {
-  if constexpr (std::is_same_v<R, Json>) {
-    return reply;
-  } else {
-    if (!reply) return std::move(reply).error();
-    if constexpr (std::is_void_v<R>) {
-      return {};
-    } else {
-      try {
-        return reply->template get<R>();
-      } catch (const Json::exception& mismatch) {
-        return wrong_result_type(command, mismatch.what(), *reply);
-      }
-    }
-  }
-}
-
-template <class... Args>
-Json arguments(Args&&... args) {
-  if constexpr (sizeof...(Args) == 1 && (std::is_same_v<std::decay_t<Args>, kwargs> && ...)) {
-    return (std::forward<Args>(args).object, ...);
-  } else {
-    static_assert((!std::is_same_v<std::decay_t<Args>, kwargs> && ...),
-                  "kwargs stands alone: give every argument by keyword, or every one by position");
-    Json positional = Json::array();
-    (positional.push_back(Json(std::forward<Args>(args))), ...);
-    return positional;
-  }
-}
 }  // namespace detail
 
 class Endpoint {
@@ -94,15 +68,20 @@ class Endpoint {
   virtual std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                              Json arguments) = 0;
 
+  // What `call` and `try_call` are made of: arguments are written where they are needed, and a result is read where it lies.
+  // Nothing, once `result` has the value. Here, by way of `invoke`.
+  virtual std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                            const detail::TypedArguments& arguments,
+                                            detail::ResultSink& result);
+
   template <class R = Json, class... Args>
   Result<R> try_call(const CallOptions& options, std::string_view command, Args&&... args) {
-    if constexpr (returns_arrays<R>) {  // which `taking` keeps until they are in their R
-      const CallOptions taking = detail::options_for<R>(options);
-      return detail::result_as<R>(command,
-                                  invoke(taking, command, detail::arguments(std::forward<Args>(args)...)));
+    if constexpr (holds_arrays<R>) {
+      // These keep the arrays until they are in their R.
+      const CallOptions keeping = detail::options_for<R>(options);
+      return typed_call<R>(keeping, command, args...);
     } else {
-      return detail::result_as<R>(command,
-                                  invoke(options, command, detail::arguments(std::forward<Args>(args)...)));
+      return typed_call<R>(options, command, args...);
     }
   }
   // The command's type is deduced, which `{}` does not allow: so that is CallOptions, with all its defaults.
@@ -119,6 +98,10 @@ class Endpoint {
   R call(const Command& command, Args&&... args) {
     return try_call<R>(CallOptions{}, command, std::forward<Args>(args)...).value();
   }
+
+  // A command as a function: lair/function.hpp.
+  template <class Signature>
+  Function<Signature> fn(std::string command, CallOptions options = {});
 
   // --- Awaited, or as a std::future: lair/async.hpp -------------------------------------------------------------------------
   template <class R = Json, class... Args>
@@ -194,6 +177,17 @@ class Endpoint {
   Endpoint() = default;
   Endpoint(const Endpoint&) = default;
   Endpoint& operator=(const Endpoint&) = default;
+
+ private:
+  template <class R, class... Args>
+  Result<R> typed_call(const CallOptions& options, std::string_view command, const Args&... args) {
+    detail::ResultOf<R> result;
+    if (auto failed = invoke_typed(options, command, detail::view_of(args...), result))
+      return *std::move(failed);
+    return result.take(command);
+  }
 };
 
 }  // namespace lair
+
+#include <lair/function.hpp>

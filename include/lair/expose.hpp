@@ -17,6 +17,7 @@
 #include <lair/error.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
+#include <lair/typed_dom.hpp>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -56,7 +57,7 @@ Error host_function_threw_something();
 template <class T>
 T host_argument(const Json& arguments, std::size_t place) {
   try {
-    return arguments[place].get<T>();
+    return from_dom<T>(arguments[place]);
   } catch (const Json::exception& mismatch) {
     throw CallError(wrong_host_argument(place, mismatch.what(), arguments[place]));
   }
@@ -73,7 +74,7 @@ Result<Json> call_host_function(Function& function, Json arguments) {
     } else if constexpr (std::is_same_v<std::decay_t<R>, Result<Json>>) {
       return function(std::forward<decltype(values)>(values)...);
     } else {
-      return Json(function(std::forward<decltype(values)>(values)...));
+      return to_dom(function(std::forward<decltype(values)>(values)...));
     }
   };
   if constexpr (std::is_same_v<Arguments, std::tuple<Json>>) {

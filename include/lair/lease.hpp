@@ -29,6 +29,9 @@ class Lease final : public Endpoint {
   ~Lease() override;  // as release()
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments,
+                                    detail::ResultSink& result) override;
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;

@@ -24,6 +24,7 @@
 #include <functional>
 #include <lair/options.hpp>
 #include <lair/result.hpp>
+#include <lair/typed_call.hpp>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -47,11 +48,6 @@ struct MapOptions {
 };
 
 namespace detail {
-
-template <class R>
-Result<R> result_as(std::string_view command, Result<Json> reply);
-template <class... Args>
-Json arguments(Args&&... args);
 
 // Where a map's items come from, and where their results go.
 class MapJob {

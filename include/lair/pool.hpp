@@ -78,6 +78,9 @@ class Pool final : public Endpoint {
   }
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments,
+                                    detail::ResultSink& result) override;
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;

@@ -63,6 +63,9 @@ class Router final : public Endpoint {
   void back();
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments,
+                                    detail::ResultSink& result) override;
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;
@@ -88,6 +91,9 @@ class RoutedSession final : public Endpoint {
   bool on_second() const { return second_; }
 
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments,
+                                    detail::ResultSink& result) override;
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;

@@ -39,6 +39,9 @@ class Session final : public Endpoint {
   // Errors besides those of any call: kSessionLost, kSessionBusy (its worker, or the calls before this one, took longer than
   // the call may wait), kInvalidArgument once it has ended.
   Result<Json> invoke(const CallOptions& options, std::string_view command, Json arguments) override;
+  std::optional<Error> invoke_typed(const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments,
+                                    detail::ResultSink& result) override;
   void start(const CallOptions& options, std::string_view command, Json arguments, Completion done) override;
   std::unique_ptr<StreamSource> open(const CallOptions& options, std::string_view command,
                                      Json arguments) override;

@@ -17,6 +17,7 @@
 #include <lair/options.hpp>
 #include <lair/result.hpp>
 #include <lair/stop_link.hpp>
+#include <lair/typed_call.hpp>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -47,8 +48,6 @@ class StreamSource {
 };
 
 namespace detail {
-Error wrong_result_type(std::string_view command, const char* what, const Json& value);
-
 template <class T>
 Result<std::optional<T>> item_as(std::string_view command, StreamSource::Item item) {
   if (!item) return std::move(item).error();
@@ -57,7 +56,7 @@ Result<std::optional<T>> item_as(std::string_view command, StreamSource::Item it
     return item;
   } else {
     try {
-      return std::optional<T>((*item)->template get<T>());
+      return std::optional<T>(from_dom<T>(**item));
     } catch (const Json::exception& mismatch) {
       return wrong_result_type(command, mismatch.what(), **item);
     }

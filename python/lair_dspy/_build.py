@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from lair_dspy import _metrics, _tools
+from lair_dspy import _lm, _metrics, _tools
 from lair_dspy._dspy import need
 from lair_dspy._errors import ExecutionFailed, InvalidArgument, among
 from lair_dspy._signature import Signature
@@ -62,6 +62,7 @@ class Built:
             self.load_state(record["state"])
         if record.get("demos"):
             self._set_demos(record["demos"])
+        self.lm = _lm.Settings(record["lm"]) if record.get("lm") else None
         self.awaits = callable(getattr(self.module, "aforward", None))  # else it runs in a thread
 
     @property

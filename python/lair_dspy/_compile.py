@@ -71,8 +71,8 @@ class Compilation:
         own, later = self._split(options, init, compiling)
         if "metric" in init:
             own["metric"] = self.watched_metric
-        if "reflection_lm" in init and "reflection_lm" not in own and run.lm_settings is not None:
-            own["reflection_lm"] = _lm.make(run.lm_settings)
+        if "reflection_lm" in init and "reflection_lm" not in own and run.lm is not None:
+            own["reflection_lm"] = run.lm.lm()
         later["trainset"] = trainset
         if valset is not None:
             if "valset" not in compiling:

@@ -30,6 +30,7 @@ _DEFAULT_TEMPERATURE = 0.7  # the original's
 _MOST_LMS = 64
 
 _made: OrderedDict[str, Any] = OrderedDict()
+_checked: OrderedDict[str, Settings] = OrderedDict()  # by the fingerprint of what was given
 
 
 def settings_of(given: Any) -> dict[str, Any]:
@@ -86,6 +87,32 @@ def _model(settings: dict[str, Any]) -> tuple[str, str]:
     if "api_base" in settings or "base_url" in settings:
         return f"openai/{model}", "openai"  # what local servers speak
     raise InvalidLM(f"whose model is {model!r}? Write 'provider/{model}', or set provider or api_base")
+
+
+class Settings:
+    """Checked settings, and what many runs with them need to know."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        self.key = fingerprint(values)
+        self._secrets = {name: each for name, each in values.items() if _secrets.is_secret_name(name)}
+
+    def lm(self) -> Any:
+        """The dspy.LM of them. Their keys are secrets, here, too, from now on."""
+        _secrets.remember(self._secrets)
+        return make(self.values, self.key)
+
+
+def checked(given: Any) -> Settings:
+    """``settings_of`` for what comes with each call, which is checked once. InvalidLM."""
+    key = fingerprint(given)
+    found = _checked.get(key)
+    if found is None:
+        found = _checked[key] = Settings(settings_of(given))
+        while len(_checked) > _MOST_LMS:
+            _checked.popitem(last=False)
+    _checked.move_to_end(key)
+    return found
 
 
 def make(settings: dict[str, Any], key: str | None = None) -> Any:
@@ -174,13 +201,13 @@ def without_secrets(settings: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: value for name, value in settings.items() if not _secrets.is_secret_name(name)}
 
 
-def of_environment() -> dict[str, Any] | None:
+def of_environment() -> Settings | None:
     """LAIR_DSPY_LM, the settings of all calls that have no others: a model's name, or settings as JSON."""
     text = os.environ.get("LAIR_DSPY_LM", "").strip()
     if not text:
         return None
     try:
         given = json.loads(text) if text.startswith("{") else {"model": text}
-        return settings_of(given)
+        return checked(given)
     except (InvalidLM, ValueError) as error:
         raise InvalidLM(_secrets.redact(f"the environment variable LAIR_DSPY_LM: {error}")) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -67,17 +68,25 @@ def record_of(program_id: str, given: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def version_of(record: dict[str, Any]) -> str:
+def version_of(record: Any) -> str:
     """Changes when the data do."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def built_of(scope_key: Any, record: dict[str, Any], version: str | None = None) -> Built:
     """The program, built now or before. InvalidArgument and the like if it can't be."""
-    key = (scope_key, record["program_id"], version or version_of(record))
+    return _built_once((scope_key, record["program_id"], version or version_of(record)), lambda: record)
+
+
+def built_of_data(given: Any, program_id: Any) -> Built:
+    """A program whose data came with the call. Data that come with every call are read once."""
+    return _built_once(("data", version_of([given, program_id])), lambda: record_of_data(given, program_id))
+
+
+def _built_once(key: Any, record: Callable[[], dict[str, Any]]) -> Built:
     found = _built.get(key)
     if found is None:
-        found = _built[key] = Built(record)
+        found = _built[key] = Built(record())
         while len(_built) > _MOST_BUILT:
             _built.popitem(last=False)
     _built.move_to_end(key)

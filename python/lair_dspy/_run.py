@@ -18,12 +18,13 @@ from typing import Any
 
 import lair_worker
 
-from lair_dspy import _lm, _programs, _secrets, _tools
+from lair_dspy import _lm, _programs, _secrets, _session_lm, _tools
+from lair_dspy._begin import a_loop
 from lair_dspy._build import Built
 from lair_dspy._dspy import SCOPE, need
 from lair_dspy._errors import AnswerUnusable, ExecutionFailed, LairDspyError, LMFailed, NoLM
 from lair_dspy._signature import plain
-from lair_dspy._store import LM, Scope
+from lair_dspy._store import Scope
 
 _MOST_THREADS = 64
 _NEVER_ASK_THE_HOST = ("predict", "chain_of_thought")
@@ -72,13 +73,18 @@ class Run:
     """Settings and counters of one call."""
 
     def __init__(
-        self, scope: Scope, built: Built, use: dict[str, Any] | None, settings: Any, history: bool = False
+        self,
+        scope: Scope,
+        built: Built,
+        use: dict[str, Any] | None,
+        settings: _lm.Settings | None,
+        history: bool = False,
     ) -> None:
         self.scope = scope
         self.built = built
         self.use = use  # the counters of a program of the store
         self.signature = built.signature
-        self.lm_settings = settings
+        self.lm = settings
         self.keeps_history = history
         self.history: list[dict[str, Any]] = []
         self._open: dict[Any, dict[str, Any]] = {}  # LM calls under way, for the history
@@ -87,9 +93,17 @@ class Run:
         self.stopped = False
         self.started = time.monotonic()
         self.hears_from_its_lm = False  # and not from DSPy's callbacks
-        self._alone = getattr(lair_worker.context(), "concurrency", None) == 1
+        # Nothing else waits for the event loop, and DSPy's calls that block are the quickest.
+        self.blocks = built.program_type in _NEVER_ASK_THE_HOST and lair_worker.context().concurrency == 1
+        self._loop: Any = asyncio._get_running_loop()
+        self._context = contextvars.copy_context() if self._loop is not None else None
+
+    async def waits(self) -> Run:
+        """Said before anything that waits, or runs in a thread: from here on there is an event loop."""
+        await a_loop()
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
+        return self
 
     # --- the LM ---------------------------------------------------------------------------------------
 
@@ -114,16 +128,16 @@ class Run:
     def settings(self, **more: Any) -> Iterator[None]:
         """DSPy's settings for this run. NoLM if there is none to run it with."""
         dspy = need()
-        if self.lm_settings is None and self.built.predictors:
+        own = self.lm
+        if own is None and self.built.predictors:
             raise NoLM(
                 "No LM is loaded. configure_lm sets one for the session; create_program and execute_program "
                 "take `lm`, too; LAIR_DSPY_LM in the workers' environment is for all"
             )
-        own = self.lm_settings or {}
-        adapter = self.built.record.get("adapter") or own.get("adapter")
-        key, also = _lm.fingerprint(own), more.pop("also", None)
+        adapter = self.built.record.get("adapter") or (own.values.get("adapter") if own else None)
+        key, also = own.key if own else "", more.pop("also", None)
         with dspy.context(
-            lm=_lm.make(own, key) if own else None,
+            lm=own.lm() if own else None,
             adapter=_lm.adapter_of(adapter),
             trace=[],
             callbacks=[] if self.hears_from_its_lm else [_recorder_class()(self)],
@@ -139,8 +153,8 @@ class Run:
 
     async def ask(self, module: Any, inputs: dict[str, Any], one_of_many: bool = False) -> Any:
         """Runs a module once, with the settings in force. Whatever it raises."""
-        if self._alone and not one_of_many and self.built.program_type in _NEVER_ASK_THE_HOST:
-            return module(**inputs)  # nothing else waits for the event loop, and this is the quickest
+        if self.blocks and not one_of_many:
+            return module(**inputs)
         if self.built.awaits:
             return await module.acall(**inputs)
         return await self.in_thread(lambda: module(**inputs))
@@ -269,26 +283,18 @@ def failure(error: Exception) -> LairDspyError:
 
 async def opened(scope: Scope, program_id: Any, program_data: Any, lm: Any, history: bool = False) -> Run:
     """The run of a program that the store has, or that comes with the call."""
+    use: dict[str, Any] | None = None
     if program_data is None:
-        asked = asyncio.ensure_future(scope.get(LM))  # at the same time
-        try:
-            built, use = await _programs.find(scope, program_id)
-        except BaseException:
-            asked.cancel()
-            raise
-        of_session = await asked
+        built, use = await _programs.find(scope, program_id)
     else:
-        record = _programs.record_of_data(program_data, program_id)
-        built, use, of_session = _programs.built_of("data", record), None, await scope.get(LM)
-    return Run(scope, built, use, _settings_for(built, lm, of_session), history)
+        built = _programs.built_of_data(program_data, program_id)
+    return Run(scope, built, use, await _settings_for(scope, built, use, lm), history)
 
 
-def _settings_for(built: Built, of_call: Any, of_session: Any) -> dict[str, Any] | None:
+async def _settings_for(
+    scope: Scope, built: Built, use: dict[str, Any] | None, of_call: Any
+) -> _lm.Settings | None:
     """The call's LM, else the program's, the session's, or the environment's."""
     if of_call is not None:
-        return _lm.settings_of(of_call)
-    settings = built.record.get("lm") or of_session
-    if settings is None:
-        return _lm.of_environment()
-    _secrets.remember({name: each for name, each in settings.items() if _secrets.is_secret_name(name)})
-    return settings
+        return _lm.checked(of_call)
+    return built.lm or await _session_lm.read(scope, use) or _lm.of_environment()

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from lair_dspy import _compile, _evaluate, _lm, _metrics, _programs, _run, _saving, _stream
+from lair_dspy import _compile, _evaluate, _lm, _metrics, _programs, _run, _saving, _session_lm, _stream
 from lair_dspy._build import Built
 from lair_dspy._dspy import need
 from lair_dspy._errors import InvalidArgument
-from lair_dspy._store import LM, Scope
+from lair_dspy._store import Scope
 
 
 async def configure_lm(scope: Scope, given: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -24,7 +24,7 @@ async def configure_lm(scope: Scope, given: dict[str, Any], check: bool) -> dict
                 await lm.acall("Say OK.", cache=False)
         except Exception as error:
             raise _run.failure(error) from None
-    await scope.put(LM, settings)
+    await _session_lm.write(scope, settings)
     return {
         "status": "configured",
         "model": given["model"],
@@ -53,6 +53,8 @@ def created(scope: Scope, built: Built, status: str) -> dict[str, Any]:
 
 async def execute(run: _run.Run, inputs: Any, config: Any) -> dict[str, Any]:
     """One run, or one for each of the inputs of a parallel program."""
+    if not run.blocks:
+        await run.waits()
     result: dict[str, Any] = {"program_id": run.built.record["program_id"]}
     if run.built.program_type == "parallel":
         if not isinstance(inputs, list) or not inputs:
@@ -75,7 +77,7 @@ async def _all(run: _run.Run, values: list[dict[str, Any]]) -> tuple[list[Any], 
     async def one(at: int) -> Any:
         async with places:
             try:
-                return run.answer(await run.ask(run.built.module, values[at], one_of_many=True))
+                return run.answer(await run.ask(run.built.module, values[at]))
             except Exception as error:
                 errors[str(at)] = str(_run.failure(error))
                 return None
@@ -216,7 +218,7 @@ async def info(scope: Scope, program_id: Any) -> dict[str, Any]:
 async def save(scope: Scope, program_id: Any, program_data: Any) -> dict[str, Any]:
     """A program as JSON."""
     if program_data is not None:
-        built = _programs.built_of("data", _programs.record_of_data(program_data, program_id))
+        built = _programs.built_of_data(program_data, program_id)
     else:
         built, _ = await _programs.find(scope, program_id)
     return {"program_id": built.record["program_id"], "status": "saved", "saved": _saving.saved(built)}

@@ -183,13 +183,12 @@ class Signature:
         if not isinstance(given, dict):
             raise InvalidInputs(f"{what} is an object of values by name, not {type(given).__name__}")
         values = {self.mapping.get(name, name): value for name, value in given.items()}
-        own = [self.mapping[name] for name in self.inputs]
-        defaults = {self.mapping[e["name"]] for e in self.description["inputs"] if "default" in e}
+        own, optional = self._taken
         faults = []
         missing = [
             name
             for name, field in zip(self.inputs, own, strict=True)
-            if field not in values and field not in defaults and not _types.takes_none(self.types[field])
+            if field not in values and field not in optional
         ]
         if missing:
             faults.append(f"missing {', '.join(map(repr, missing))}")
@@ -200,27 +199,45 @@ class Signature:
             values = {field: self._typed(field, value, faults) for field, value in values.items()}
         if faults:
             raise InvalidInputs(f"{what}: {'; '.join(faults)} (the signature is '{self.text}')")
-        for field in own:
-            if field not in values and field not in defaults:
+        for field, has_default in optional.items():
+            if field not in values and not has_default:
                 values[field] = None
         return values
+
+    @cached_property
+    def _taken(self) -> tuple[list[str], dict[str, bool]]:
+        """The inputs' identifiers; and those that may be missing, with whether they have a default."""
+        own = [self.mapping[name] for name in self.inputs]
+        optional = {
+            field: "default" in each
+            for field, each in zip(own, self.description["inputs"], strict=True)
+            if "default" in each or _types.takes_none(self.types[field])
+        }
+        return own, optional
 
     def _typed(self, field: str, value: Any, faults: list[str]) -> Any:
         import pydantic
 
-        name = self.originals[field]
-        described = next(each for each in self.description["inputs"] if each["name"] == name)
-        if "type" not in described:
+        adapter = self._adapters.get(field)
+        if adapter is None:
             return value  # as DSPy does: a field without a type takes anything
         try:
-            return pydantic.TypeAdapter(self.types[field]).validate_python(value)
+            return adapter.validate_python(value)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            faults.append(
-                f"{name!r} is not {described['type']}: {place + ': ' if place else ''}{first['msg']}"
-            )
+            name = self.originals[field]
+            kind = next(each["type"] for each in self.description["inputs"] if each["name"] == name)
+            faults.append(f"{name!r} is not {kind}: {place + ': ' if place else ''}{first['msg']}")
         return value
+
+    @cached_property
+    def _adapters(self) -> dict[str, Any]:
+        """What checks the inputs that have a type, by identifier."""
+        import pydantic
+
+        fields = (self.mapping[each["name"]] for each in self.description["inputs"] if "type" in each)
+        return {field: pydantic.TypeAdapter(self.types[field]) for field in fields}
 
     def give(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values as plain JSON under the host's names."""

@@ -12,6 +12,7 @@ import lair_worker
 
 from lair_dspy._errors import InvalidArgument
 
+# PROGRAM and LM are read by the C++ half, too, to evaluate (src/dspy/evaluate.cpp).
 PROGRAM = "dspy/program/"  # + id: the program's data
 USE = "dspy/use/"  # + id: their version, and how often the program has run
 LM = "dspy/lm"  # the session's LM
@@ -45,26 +46,31 @@ class Scope:
 
     async def get(self, key: str) -> Any:
         """The value, or None."""
-        return self._drawer.get(key) if self._shared is None else await self._shared.get(key)
+        return self._drawer.get(key) if self._shared is None else await _value(self._shared.get(key))
 
     async def put(self, key: str, value: Any) -> None:
         """Sets the value."""
         if self._shared is None:
             self._drawer[key] = value
         else:
-            await self._shared.put(key, value)
+            await _value(self._shared.put(key, value))
 
     async def delete(self, key: str) -> bool:
         """Whether there was one."""
         if self._shared is None:
             return self._drawer.pop(key, None) is not None
-        return bool(await self._shared.delete(key))
+        return bool(await _value(self._shared.delete(key)))
 
     async def keys(self, prefix: str) -> list[str]:
         """Those that begin with the prefix, sorted."""
         if self._shared is None:
             return sorted(key for key in self._drawer if key.startswith(prefix))
-        return list(await self._shared.keys(prefix))
+        return list(await _value(self._shared.keys(prefix)))
+
+
+async def _value(answer: Any) -> Any:
+    """What the host's store has said: to be awaited within an event loop, else it is there already."""
+    return await answer if hasattr(type(answer), "__await__") else answer
 
 
 def current_session() -> Any:

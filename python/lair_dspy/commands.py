@@ -1,7 +1,8 @@
 """The commands, with the names, arguments and results that users of the original pool know.
 
 Everything is ``async def``, so that a worker runs as many calls at a time as its pool's ``concurrency``
-says. What an argument means is in docs/dspy.md.
+says; ``ping`` has nothing to wait for, and ``execute_program`` often has not (``_begin``). What an argument
+means is in docs/dspy.md.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any
 import lair_worker
 from lair_worker import command
 
-from lair_dspy import _dspy, _programs, _run, _service, _store, _worker
+from lair_dspy import _dspy, _programs, _run, _service, _session_lm, _store, _worker
+from lair_dspy._begin import begun
 from lair_dspy._store import scope
 from lair_dspy._worker import told, told_stream
 
 
-@command
-async def ping(**_: Any) -> dict[str, Any]:
+@command(may_await=True)
+def ping(**_: Any) -> dict[str, Any]:
     """Says that the worker is there, and whether it has DSPy."""
     return {
         "status": "ok",
@@ -93,8 +95,8 @@ async def create_program(
     return await told(_service.create(scope(session_id), id, given, replace))
 
 
-@command
-async def execute_program(
+@command(may_await=True)
+def execute_program(
     program_id: str | None = None,
     inputs: Any = None,
     program_data: dict[str, Any] | None = None,
@@ -102,14 +104,14 @@ async def execute_program(
     lm: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     history: bool = False,
-) -> dict[str, Any]:
+) -> Any:
     """Runs a program."""
 
     async def run() -> dict[str, Any]:
         opened = await _run.opened(scope(session_id), program_id, program_data, lm, history)
         return await _service.execute(opened, inputs, config)
 
-    return await told(run())
+    return begun(told(run()))
 
 
 @command
@@ -242,6 +244,7 @@ async def cleanup(session_id: str | None = None) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         removed = await _programs.delete_all(scope(session_id))
         _programs.forget_all()
+        _session_lm.forget_all()
         return {"status": "cleaned", "programs_removed": removed, "objects_collected": gc.collect()}
 
     return await told(run())
@@ -254,7 +257,7 @@ async def cleanup_session(session_id: str | None = None) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         here = scope(session_id)
         removed = await _programs.delete_all(here)
-        await here.delete(_store.LM)
+        await _session_lm.remove(here)
         _store.forget(here.session_id)
         return {"status": "cleaned", "session_id": here.session_id, "programs_removed": removed}
 
@@ -268,7 +271,7 @@ async def reset_state(session_id: str | None = None) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         here = scope(session_id)
         cleared = await _programs.delete_all(here)
-        await here.delete(_store.LM)
+        await _session_lm.remove(here)
         commands, errors = _worker.reset()
         return {
             "status": "reset",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import FunctionType, MethodType
 
 from lair_worker._encode import type_name
-from lair_worker._registry import kind
+from lair_worker._registry import kind_of_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ _INSPECT_KINDS = ("positional_only", "positional_or_keyword", "var_positional", 
 def announce(commands: dict[str, Callable[..., Any]]) -> list[dict[str, Any]]:
     """The handshake's ``commands``."""
     return [
-        {"name": name, "kind": kind(function), "doc": _first_line(function), "params": parameters(function)}
+        {
+            "name": name,
+            "kind": kind_of_command(name, function),
+            "doc": _first_line(function),
+            "params": parameters(function),
+        }
         for name, function in commands.items()
     ]
 

@@ -11,6 +11,7 @@ import asyncio
 from _contextvars import copy_context
 from contextlib import suppress
 from itertools import count
+from types import CoroutineType
 
 from lair_worker import _errors, _host, _registry
 from lair_worker._context import current
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lair_worker._threads import Threads
     from lair_worker._worker import Worker
 
+_PLAIN = frozenset((type(None), bool, int, float, str, list, dict))  # what is seen at once to be no flow
+
 
 class Calls:
     """Runs them."""
@@ -44,7 +47,9 @@ class Calls:
         self._streams: dict[int, tuple[Stream, Callable[[], None]]] = {}
         self._callbacks: dict[int, Callable[[Any], Any]] = {}
         self._numbers = count(1)  # of callbacks
-        self._kinds = {name: _registry.kind(function) for name, function in _registry.commands.items()}
+        self._kinds = {
+            name: _registry.kind_of_command(name, function) for name, function in _registry.commands.items()
+        }
         if _registry.session_hooks:
             self._kinds.setdefault("cleanup_session", "call")  # runs the user's code: not in the loop
         self._pool: Threads | None = None
@@ -153,9 +158,12 @@ class Calls:
             call.task = TaskDoor(self._loop, task)
             try:
                 value = function(**args) if type(args) is dict else function(*args)
-                if hasattr(type(value), "__await__"):
+                if type(value) is CoroutineType or hasattr(type(value), "__await__"):
                     value = await value
-                reply = await self._settle(call, value)
+                if type(value) in _PLAIN and "stream" not in call.meta:
+                    reply = self._line.result(call, value)
+                else:
+                    reply = await self._settle(call, value)
             except BaseException as error:
                 if self._worker.ending.terminated:
                     raise

@@ -24,12 +24,14 @@ from lair_worker._context import Context, current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any, Callable
 
     from lair_worker._channel import Channel
 
 CANCEL = 9
 _BELL = SIGRTMAX - 4
+_AGAIN_AFTER = 0.001
 
 
 class Cancelled(BaseException):
@@ -74,12 +76,14 @@ def add_shields(call: Context, count: int) -> bool:
 class Door:
     """Where CANCEL comes in while a command runs in the main thread. One for each channel."""
 
-    __slots__ = ("_busy", "_channel", "_generation", "armed", "hit", "rung")
+    __slots__ = ("_busy", "_channel", "_enters", "_generation", "_spared", "armed", "hit", "rung")
 
-    def __init__(self, channel: Channel, generation: int) -> None:
+    def __init__(self, channel: Channel, generation: int, enters: CodeType) -> None:
         self._channel = channel
         self._generation = generation
+        self._enters = enters  # the SDK's function that calls commands
         self._busy = False
+        self._spared = 0  # the number of the call that was not interrupted when the bell rang, but next time
         self.armed: Context | None = None  # the call that may be interrupted just now
         self.hit: Context | None = None  # the call that runs, once it is cancelled
         self.rung = False  # something may have come that should be looked at before a command is entered
@@ -95,8 +99,15 @@ class Door:
 
     def ring(self, _number: int = 0, frame: Any = None) -> None:
         """The handler of the bell."""
-        if self.armed is None or self._busy:
+        call = self.armed
+        if call is None or self._busy:
             self.rung = True
+        elif frame is not None and frame.f_code is self._enters and call.number != self._spared:
+            # The command is about to begin, or is not written in Python, or has ended: its value, which may be a
+            # coroutine that must be awaited, would be lost with this frame.
+            self._spared = call.number
+            self.rung = True
+            ring_again(_AGAIN_AFTER)
         else:
             self.answer(frame)
 

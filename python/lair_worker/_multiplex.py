@@ -140,10 +140,10 @@ class Multiplex(Replies):
     def _take(self, payload: bytearray, received: float) -> None:
         try:
             message = _codec.decode(payload)
-            kind, number, generation = header = message[:3]
+            kind, number, generation = message[:3]
         except (ValueError, RecursionError, TypeError) as error:
             raise HostBroken(f"a frame that is not [kind, id, generation, ...]: {error}") from None
-        if any(type(each) is not int for each in header):
+        if type(kind) is not int or type(number) is not int or type(generation) is not int:
             raise HostBroken("a frame that is not [kind, id, generation, ...]")
         if generation != self._generation:
             return
@@ -171,11 +171,10 @@ class Multiplex(Replies):
             return
         if len(message) < 6:
             raise HostBroken("a CALL that is not [1, id, generation, command, args, meta]")
-        number, name, args, meta = message[1], message[3], message[4], message[5]
+        _, number, _, name, args, meta = message[:6]
         if type(name) is not str or type(meta) is not dict or type(args) not in (dict, list):
             raise HostBroken("a CALL that is not [1, id, generation, command, args, meta]")
-        credit = meta.get("stream")
-        if credit is not None and not is_credit(credit):
+        if "stream" in meta and meta["stream"] is not None and not is_credit(meta["stream"]):
             raise HostBroken("a CALL whose meta.stream is not [items, bytes]")
         self._worker.command_count += 1
         function = self._worker.table.get(name)

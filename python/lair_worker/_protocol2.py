@@ -69,7 +69,7 @@ class Protocol2(Replies):
         super().__init__(worker, channel, generation)
         self._features = features
         self._table = worker.table
-        self._door = Door(channel, generation)
+        self._door = Door(channel, generation, Protocol2._call.__code__)
         self._midcall: MidCall | None = None
         self._sessions: Sessions | None = None
         self._thread = get_ident()

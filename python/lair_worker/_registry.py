@@ -25,6 +25,7 @@ RESERVED = "shutdown"  # the host must always be able to end its worker
 
 commands: dict[str, Callable[..., Any]] = {}
 thread_safe_names: set[str] = set()
+may_await_names: set[str] = set()
 all_thread_safe = False  # by serve(thread_safe=True)
 start_hooks: list[Callable[[], Any]] = []
 stop_hooks: list[Callable[[], Any]] = []
@@ -40,10 +41,14 @@ if TYPE_CHECKING:
     @overload
     def command(function: Function) -> Function: ...
     @overload
-    def command(*, name: str | None = None, thread_safe: bool = False) -> Callable[[Function], Function]: ...
+    def command(
+        *, name: str | None = None, thread_safe: bool = False, may_await: bool = False
+    ) -> Callable[[Function], Function]: ...
 
 
-def command(function: Any = None, *, name: str | None = None, thread_safe: bool = False) -> Any:
+def command(
+    function: Any = None, *, name: str | None = None, thread_safe: bool = False, may_await: bool = False
+) -> Any:
     """Makes a function a command, under its own name or under ``name``; gives the function back unchanged.
 
     Arguments and results are what JSON has: None, bool, int, float, str, lists (tuples become lists) and
@@ -52,15 +57,23 @@ def command(function: Any = None, *, name: str | None = None, thread_safe: bool 
 
     ``thread_safe=True`` says that the function may run in several threads at once, which a host that wants
     several calls at a time on one worker will have it do.
+
+    ``may_await=True`` is said of a plain function that may give an awaitable in place of its value. Where
+    several calls run at a time it is called as ``async def`` is, in the event loop, and must not block; a
+    worker that runs one at a time starts the loop only for what it gives.
     """
     if function is None:
-        return lambda decorated: _register(decorated, name, thread_safe)
-    return _register(function, name, thread_safe)
+        return lambda decorated: _register(decorated, name, thread_safe, may_await)
+    return _register(function, name, thread_safe, may_await)
 
 
-def _register(function: Any, name: str | None, thread_safe: bool) -> Any:
+def _register(function: Any, name: str | None, thread_safe: bool, may_await: bool) -> Any:
     if not callable(function):
         raise TypeError(f"lair_worker.command takes a function, not {function!r}")
+    if may_await and (thread_safe or kind(function) != "call"):
+        raise TypeError(
+            f"may_await is said of a plain function that runs in the event loop, and not of {function!r}"
+        )
     if name is None:
         name = getattr(function, "__name__", None)
     if not isinstance(name, str) or not name:
@@ -73,6 +86,8 @@ def _register(function: Any, name: str | None, thread_safe: bool) -> Any:
     commands[name] = function
     if thread_safe:
         thread_safe_names.add(name)
+    if may_await:
+        may_await_names.add(name)
     return function
 
 
@@ -203,9 +218,14 @@ def kind(function: Any) -> str:
     return "stream" if flags & _CO_GENERATOR else "call"
 
 
+def kind_of_command(name: str, function: Any) -> str:
+    """As ``kind``, and what was said of the command besides."""
+    return "async" if name in may_await_names else kind(function)
+
+
 def can_overlap() -> bool:
     """Whether several calls at a time would be of use."""
-    if all_thread_safe or thread_safe_names:
+    if all_thread_safe or thread_safe_names or may_await_names:
         return True
     return any(kind(function).startswith("async") for function in commands.values())
 

@@ -5,6 +5,7 @@
 
 #include <lair/endpoint.hpp>
 #include <lair/json.hpp>
+#include <lair/session.hpp>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -25,7 +26,8 @@ struct Connection {
   }
 
   const std::shared_ptr<Endpoint> endpoint;
-  const bool session;  // whether its calls belong to one
+  Session* const values;  // of the session that its calls belong to; null if there is none
+  const bool session;     // whether there is one
 
  private:
   mutable std::mutex mutex_;

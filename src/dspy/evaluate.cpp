@@ -4,7 +4,9 @@
 #include <lair/deadline.hpp>
 #include <lair/dspy_program.hpp>
 #include <lair/pool.hpp>
+#include <lair/session.hpp>
 #include <mutex>
+#include <optional>
 
 #include "dspy/connection.hpp"
 #include "dspy/errors.hpp"
@@ -134,6 +136,18 @@ class Spread {
   std::optional<Error> failed_;
 };
 
+// What runs of a session's program are given by the workers, who keep it in the session's values (lair_dspy/_store.py): the
+// program's own LM, or the session's, by whichever client it was set. With its key, which no worker's answer has.
+Result<std::optional<Json>> lm_in(Session& session, const std::string& program_id) {
+  auto program = session.try_get("dspy/program/" + program_id);
+  if (!program) return std::move(program).error();
+  if (*program && (*program)->is_object()) {
+    if (const auto own = (*program)->find("lm"); own != (*program)->end() && own->is_object())
+      return std::optional<Json>(*own);
+  }
+  return session.try_get("dspy/lm");
+}
+
 }  // namespace
 
 Result<Evaluation> Program::try_evaluate(Endpoint& over, const std::vector<Json>& examples,
@@ -154,6 +168,15 @@ Result<Evaluation> Program::try_evaluate(Endpoint& over, const std::vector<Json>
     asked["lm"] = *std::move(settings);
   } else if (auto settings = lm()) {
     asked["lm"] = *std::move(settings);
+  } else if (Session* const session = connection_->values) {
+    auto kept = lm_in(*session, id_);
+    if (!kept) return std::move(kept).error();
+    // Without one, the slices must not meet what calls without a session have configured on a worker.
+    if (*kept) {
+      asked["lm"] = **std::move(kept);
+    } else {
+      asked["session_id"] = session->id();
+    }
   } else if (auto shared = connection_->lm(); shared && !asked["program_data"].contains("lm")) {
     asked["lm"] = *std::move(shared);
   }

@@ -8,10 +8,17 @@ namespace lair::dspy {
 
 namespace detail {
 
+namespace {
+
+Session* session_of(Endpoint& endpoint) {
+  if (auto* routed = dynamic_cast<RoutedSession*>(&endpoint)) return &routed->session();
+  return dynamic_cast<Session*>(&endpoint);
+}
+
+}  // namespace
+
 Connection::Connection(std::shared_ptr<Endpoint> to)
-    : endpoint(std::move(to)),
-      session(dynamic_cast<Session*>(endpoint.get()) != nullptr ||
-              dynamic_cast<RoutedSession*>(endpoint.get()) != nullptr) {}
+    : endpoint(std::move(to)), values(session_of(*endpoint)), session(values != nullptr) {}
 
 }  // namespace detail
 

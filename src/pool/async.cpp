@@ -3,8 +3,11 @@
 #include <deque>
 #include <mutex>
 #include <system_error>
+#include <utility>
 
+#include "base/assert.hpp"
 #include "pool/reactor.hpp"
+#include "pool/scratch.hpp"
 
 namespace lair::pool {
 
@@ -116,12 +119,39 @@ void Reactor::start(const CallOptions& options, std::string_view command, const 
   } else {
     call->done = [done = told](Result<Json> result) { (*done)(std::move(result)); };
   }
-  // A copy: the completion may have ended the pool before this returns.
-  const std::shared_ptr<Mailbox> mailbox = mailbox_;
   call->course.blocks = false;
-  const bool taken =
-      mailbox->post([call = std::move(call)](Reactor& reactor) mutable { reactor.begin(std::move(call)); });
-  if (!taken) (*told)(pool_has_gone(command));
+  if (!bring(*this, std::move(call))) (*told)(pool_has_gone(command));
+}
+
+// Where the reactor waits for channels, it would have to be woken: the calling thread sends the request itself. Not that of a
+// session, whose last call may have to finish with the store first; and where a worker has several calls, the reactor sends
+// those together that come together.
+bool Reactor::bring(Reactor& reactor, std::unique_ptr<AsyncCall> call) {
+  // A copy: the completion may have ended the pool before this returns.
+  const std::shared_ptr<Mailbox> mailbox = reactor.mailbox_;
+  if (call->course.session == nullptr && reactor.shell_.options().concurrency == 1) {
+    if (auto turn = mailbox->take_turn()) {
+      reactor.begin(std::move(call));
+      const bool sooner = !reactor.timers_.empty() && reactor.timers_.begin()->first < reactor.alarm_;
+      const bool wanted = sooner || !reactor.ended_at_once_.empty() || !reactor.unflushed_.empty() ||
+                          !reactor.refused_.empty();
+      turn->unlock();
+      if (wanted) mailbox->wake();
+      return true;
+    }
+  }
+  return mailbox->post([call = std::move(call)](Reactor& own) mutable { own.begin(std::move(call)); });
+}
+
+void Reactor::finish_begun() {
+  while (!ended_at_once_.empty()) {
+    for (auto& [key, result] : std::exchange(ended_at_once_, {})) {
+      AsyncCall* call = find(key);
+      LAIR_ASSERT(call != nullptr);
+      tell(*call, std::move(result));
+      forget(*call);
+    }
+  }
 }
 
 // Ends also when `stop` is requested. Returns what ends it in any case.
@@ -164,7 +194,7 @@ std::unique_ptr<StreamSource> Reactor::open(const CallOptions& options, std::str
   const std::stop_source stop = bind(*call, options.stop, std::move(bound.held));
   // A copy: the outcome may have ended the pool before this returns.
   const std::shared_ptr<Mailbox> mailbox = mailbox_;
-  const auto key = std::make_shared<std::uint64_t>(0);  // the reactor's
+  const auto key = call->key_told = std::make_shared<std::uint64_t>(0);
   const auto buffer =
       std::make_shared<StreamBuffer>(window, options.executor, [mailbox, key](wire::CallHeader::Credit more) {
         mailbox->post([key, more](Reactor& reactor) { reactor.credit(*key, more); });
@@ -172,11 +202,7 @@ std::unique_ptr<StreamSource> Reactor::open(const CallOptions& options, std::str
   call->stream = buffer;
   call->done = [this, buffer](Result<Json> result) { run_user_code(buffer->end(std::move(result))); };
   call->course.blocks = false;
-  const bool taken = mailbox->post([call = std::move(call), key](Reactor& reactor) mutable {
-    *key = reactor.last_key_ + 1;
-    reactor.begin(std::move(call));
-  });
-  if (!taken) (void)buffer->end(pool_has_gone(command));
+  if (!bring(*this, std::move(call))) (void)buffer->end(pool_has_gone(command));
   return std::make_unique<StreamHandle>(buffer, mailbox, stop);
 }
 
@@ -213,10 +239,33 @@ void Shell::tell_reactor_of_exit() {
 Result<Json> Shell::call(const CallOptions& options, std::string_view command, const Json& arguments,
                          const Bound& bound) {
   if (on_reactor()) return on_own_thread(command);
-  if (options_.concurrency == 1) return call_directly(options, command, arguments, bound);
+  if (options_.concurrency == 1) {
+    Course course;
+    if (auto refusal = set_out(course, options, command, arguments, bound)) return *std::move(refusal);
+    return call_directly(course, options.stop);
+  }
   const Result<Reactor*> driver = reactor();
   if (!driver) return driver.error();
   return (*driver)->call(options, command, arguments, bound);
+}
+
+std::optional<Error> Shell::call(const CallOptions& options, std::string_view command,
+                                 const detail::TypedArguments& arguments, detail::ResultSink& result,
+                                 const Bound& bound) {
+  if (on_reactor()) return on_own_thread(command);
+  Result<Json> value = Json();
+  Course course;
+  if (options_.concurrency == 1) {
+    const Scratch scratch(course.call);
+    course.result = &result;
+    if (auto refusal = set_out(course, options, command, arguments, bound)) return refusal;
+    value = call_directly(course, options.stop);
+  } else {
+    value = call(options, command, arguments.json(), bound);
+  }
+  if (!value) return std::move(value).error();
+  if (!course.is_read) result.keep(*std::move(value));
+  return std::nullopt;
 }
 
 // Without a reactor there is no thread that could say so later.

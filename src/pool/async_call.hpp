@@ -1,6 +1,6 @@
 // AsyncCall: a call that the reactor drives, and where it is.
 //
-// Thread-safety: made by its caller's thread, then the reactor's.
+// Thread-safety: made by its caller's thread, then for whoever has the reactor's turn.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ namespace lair::pool {
 
 struct AsyncCall {
   enum class Stage : std::uint8_t {
-    kNew,
+    kNew,         // or ended, and nobody has been told yet
     kQueued,      // until its wait ends
     kOnWorker,    // until its deadline
     kGivingUp,    // over for its caller; until its worker has given it up
@@ -33,10 +33,11 @@ struct AsyncCall {
   std::string command;
   Course course;
   Executor executor;
-  Completion done;                       // on the reactor's thread
-  std::shared_ptr<StreamBuffer> stream;  // where its items go
-  std::optional<Error> refusal;          // it could not even set out
-  std::shared_ptr<HeldWorker> held;      // a lease's
+  Completion done;                          // on the reactor's thread
+  std::shared_ptr<StreamBuffer> stream;     // where its items go
+  std::optional<Error> refusal;             // it could not even set out
+  std::shared_ptr<HeldWorker> held;         // a lease's
+  std::shared_ptr<std::uint64_t> key_told;  // where its stream's buffer finds the key
   using OnStop = std::stop_callback<std::function<void()>>;
   std::vector<std::unique_ptr<OnStop>> chained;  // stop requests that end it
   std::optional<OnStop> on_stop;

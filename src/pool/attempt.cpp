@@ -267,8 +267,9 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
                  .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
                  .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
                  .batch = asked.call.batch,
-                 .packed = asked.call.packed}};
-  addressed.frame = wire::encode_call(addressed.header, arguments);
+                 .packed = asked.call.packed},
+      .frame = std::move(asked.call.spare)};
+  wire::encode_call(addressed.frame, addressed.header, arguments);
   if (addressed.frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,
                   ": its arguments make a message of " + std::to_string(addressed.frame.payload_size()) +

@@ -44,6 +44,7 @@ struct Prepared {
   bool batch = false;  // many of them, in an array
   Deadline deadline = Deadline::never();
   TimePoint started;
+  wire::CallFrame spare = {};  // whose memory a frame may use
 };
 
 // A call as one worker is asked it.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "os/wait.hpp"
+#include "pool/scratch.hpp"
 #include "pool/shell.hpp"
 #include "wire/json_codec.hpp"
 #include "wire/msgpack.hpp"
@@ -22,6 +23,19 @@ Error invalid(std::string_view command, std::string what) {
           .message = quoted(command) + ": " + std::move(what)};
 }
 
+// A frame's memory goes back to its call.
+class LentFrame {
+ public:
+  LentFrame(wire::CallFrame& frame, wire::CallFrame& owner) : frame_(frame), owner_(owner) {}
+  ~LentFrame() { owner_ = std::move(frame_); }
+  LentFrame(const LentFrame&) = delete;
+  LentFrame& operator=(const LentFrame&) = delete;
+
+ private:
+  wire::CallFrame& frame_;
+  wire::CallFrame& owner_;
+};
+
 // The session's own call is one of those whose host functions are running: it ends after this one.
 bool is_within(const CallContext& within, const SessionEntry& session, std::uint64_t pool) {
   if (within.session.get() == &session) return true;
@@ -41,7 +55,7 @@ std::optional<wire::CallHeader::Session> Shell::session_of(const Course& course,
 
 std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, std::string_view command,
                                     const Json& arguments, const Bound& bound) const {
-  const TimePoint now = SteadyClock::now();
+  course.call.started = SteadyClock::now();
   if (!arguments.is_object() && !arguments.is_array()) {
     return invalid(command,
                    std::string("arguments must be an object (keywords) or an array (positions), not ") +
@@ -67,11 +81,30 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
     error.message = quoted(command) + ": " + error.message;
     return error;
   }
-  course.call = {.arguments = *std::move(encoded),
-                 .packed = packed,
-                 .positional = arguments.is_array(),
-                 .deadline = Deadline::after(options.timeout.value_or(options_.timeout), now),
-                 .started = now};
+  course.call.arguments = *std::move(encoded);
+  course.call.packed = packed;
+  course.call.positional = arguments.is_array();
+  return set_out_encoded(course, options, command, bound);
+}
+
+std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments, const Bound& bound) const {
+  course.call.started = SteadyClock::now();
+  if (const Json* dom = arguments.dom()) return set_out(course, options, command, *dom, bound);
+  const bool packed = packs_;
+  detail::ValueWriter out(course.call.arguments, packed);
+  arguments.write_to(out);
+  // A Json can be walked, to find what is wrong with it and where.
+  if (!out.ok()) return set_out(course, options, command, arguments.json(), bound);
+  course.call.packed = packed;
+  course.call.positional = true;
+  return set_out_encoded(course, options, command, bound);
+}
+
+std::optional<Error> Shell::set_out_encoded(Course& course, const CallOptions& options,
+                                            std::string_view command, const Bound& bound) const {
+  const TimePoint now = course.call.started;
+  course.call.deadline = Deadline::after(options.timeout.value_or(options_.timeout), now);
   if (!options.traceparent.fits()) {
     return invalid(command,
                    "traceparent has more than " + std::to_string(TraceParent::kMost) + " characters");
@@ -136,7 +169,8 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                                .arrays = &course.arrays,
                                .arena = arena_.get()});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
-  const Addressed& addressed = std::get<Addressed>(made);
+  Addressed& addressed = std::get<Addressed>(made);
+  const LentFrame lent(addressed.frame, course.call.spare);
   Channel& channel = *record.channel;
   const int stop_fd = course.wanted.bell == nullptr ? -1 : course.wanted.bell->fd();
   const auto exchange = [&](const wire::CallFrame& frame, Channel::Turn turn) {
@@ -154,6 +188,11 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
       end.sent |= began;
       return unanswered(command, end, identity_of(record), SteadyClock::now() - course.call.started,
                         recovers);
+    }
+    if (course.result != nullptr && wire::read_result(addressed.header, *payload, *course.result)) {
+      course.is_read = true;
+      record.lent.settle();
+      return {.result = Json(), .verdict = {.completed = 1}, .ending = Ending::kOk};
     }
     wire::Reply said = wire::decode_reply(addressed.header, *payload);
     if (took_release(record, said)) {
@@ -180,13 +219,10 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
   }
 }
 
-Result<Json> Shell::call_directly(const CallOptions& options, std::string_view command, const Json& arguments,
-                                  const Bound& bound) {
-  Course course;
-  if (auto refusal = set_out(course, options, command, arguments, bound)) return *std::move(refusal);
+Result<Json> Shell::call_directly(Course& course, const std::stop_token& stop) {
   std::optional<StopBell> bell;
-  if (options.stop.stop_possible()) course.wanted.bell = &bell.emplace();
-  const std::stop_callback on_stop(options.stop, [&bell] {
+  if (stop.stop_possible()) course.wanted.bell = &bell.emplace();
+  const std::stop_callback on_stop(stop, [&bell] {
     if (bell) bell->ring();
   });
 
@@ -228,10 +264,27 @@ Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_
   if (on_reactor()) return on_own_thread(command);
   Course course;
   if (auto refusal = set_out(course, options, command, arguments)) return *std::move(refusal);
+  return call_held(course, hold, options.stop);
+}
+
+std::optional<Error> Shell::call_on(Hold& hold, const CallOptions& options, std::string_view command,
+                                    const detail::TypedArguments& arguments, detail::ResultSink& result) {
+  if (on_reactor()) return on_own_thread(command);
+  Course course;
+  const Scratch scratch(course.call);
+  course.result = &result;
+  if (auto refusal = set_out(course, options, command, arguments)) return refusal;
+  Result<Json> value = call_held(course, hold, options.stop);
+  if (!value) return std::move(value).error();
+  if (!course.is_read) result.keep(*std::move(value));
+  return std::nullopt;
+}
+
+Result<Json> Shell::call_held(Course& course, Hold& hold, const std::stop_token& stop) {
   course.exclusive = true;
   std::optional<StopBell> bell;
-  if (options.stop.stop_possible()) course.wanted.bell = &bell.emplace();
-  const std::stop_callback on_stop(options.stop, [&bell] {
+  if (stop.stop_possible()) course.wanted.bell = &bell.emplace();
+  const std::stop_callback on_stop(stop, [&bell] {
     if (bell) bell->ring();
   });
   if (auto refusal = admit_held(course, hold)) return *std::move(refusal);

@@ -102,6 +102,10 @@ struct Course {
   std::shared_ptr<const CallContext> within = {};
   SessionPtr session = {};
 
+  // Where its value is to be read to; null: to a Json. `is_read`: it is there.
+  detail::ResultSink* result = nullptr;
+  bool is_read = false;
+
   bool blocks = true;      // a thread waits for it
   bool exclusive = false;  // its worker is a lease's
 

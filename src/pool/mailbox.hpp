@@ -1,10 +1,14 @@
-// Mailbox: what other threads have the reactor do. It may outlive the reactor.
+// Mailbox: what other threads have the reactor do, and whose turn it is to do it. It may outlive the reactor.
 //
-// Thread-safety: `post`, any thread; the rest is the reactor's.
+// The turn belongs to the reactor's thread, but for the time that it waits: then a thread that begins a call may take it, and
+// spare the reactor being woken for that. Who cannot have it at once posts instead; nobody but the reactor waits for it.
+//
+// Thread-safety: `post`, `take_turn`, `wake`: any thread; the rest is the reactor's.
 #pragma once
 
 #include <lair/once_function.hpp>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -30,6 +34,18 @@ class Mailbox {
     if (wake) wake_.notify();
     return true;
   }
+
+  // For a thread that begins a call. Nothing: it is the reactor's, or somebody else's; or there are messages, which come first.
+  std::optional<std::unique_lock<std::mutex>> take_turn() {
+    if (read_here()) return std::nullopt;
+    std::unique_lock turn(turn_, std::try_to_lock);
+    if (!turn) return std::nullopt;
+    const std::lock_guard lock(mutex_);
+    if (closed_ || !messages_.empty()) return std::nullopt;
+    return turn;
+  }
+  // The reactor's own, for which it waits.
+  std::unique_lock<std::mutex> own_turn() { return std::unique_lock(turn_); }
 
   int fd() const { return wake_.fd(); }
   // `messages` is replaced. False: it was closed, and these are the last.
@@ -61,6 +77,7 @@ class Mailbox {
   static inline thread_local const Mailbox* read_by_this_thread = nullptr;
 
   os::EventFd wake_;
+  std::mutex turn_;  // may be held when mutex_ is taken, never the other way round
   std::mutex mutex_;
   std::vector<Message> messages_;
   bool sleeps_ = false;

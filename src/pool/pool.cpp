@@ -23,6 +23,16 @@ struct Lease::Impl {
   std::shared_ptr<Shell> shell;
   std::shared_ptr<pool::HeldWorker> held;
   pool::LeaseWatch::Ticket ticket = 0;
+
+  // Before a call; why there can be none.
+  std::optional<Error> enter(std::string_view command) const {
+    if (shell->inert()) return shell->inert_error();
+    const auto state = held->use();
+    if (state != pool::HeldWorker::State::kFree) return shell->not_free(state, *held, command);
+    return std::nullopt;
+  }
+  // After it. Only the thread that calls may release, so nobody has meanwhile.
+  void leave() const { (void)held->leave(); }
 };
 
 namespace {
@@ -105,6 +115,12 @@ Result<detail::ArrayData> Pool::make_array(DType dtype, Shape shape) {
 Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, Json arguments) {
   if (shell_->inert()) return shell_->inert_error();
   return shell_->call(options, command, arguments);
+}
+
+std::optional<Error> Pool::invoke_typed(const CallOptions& options, std::string_view command,
+                                        const detail::TypedArguments& arguments, detail::ResultSink& result) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->call(options, command, arguments, result);
 }
 
 void Pool::run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) {
@@ -244,16 +260,22 @@ void Lease::release() noexcept {
 
 Result<Json> Lease::invoke(const CallOptions& options, std::string_view command, Json arguments) {
   LAIR_ASSERT(impl_ != nullptr);
-  Shell& shell = *impl_->shell;
-  if (shell.inert()) return shell.inert_error();
-  pool::HeldWorker& held = *impl_->held;
-  if (const auto state = held.use(); state != pool::HeldWorker::State::kFree) {
-    return shell.not_free(state, held, command);
-  }
-  Result<Json> result = shell.call_on(held.hold(), options, command, arguments);
-  // Only the thread that calls may release.
-  (void)held.leave();
+  const Impl& impl = *impl_;  // stays where it is if the lease is moved meanwhile
+  if (auto refusal = impl.enter(command)) return *std::move(refusal);
+  Result<Json> result = impl.shell->call_on(impl.held->hold(), options, command, arguments);
+  impl.leave();
   return result;
+}
+
+std::optional<Error> Lease::invoke_typed(const CallOptions& options, std::string_view command,
+                                         const detail::TypedArguments& arguments,
+                                         detail::ResultSink& result) {
+  LAIR_ASSERT(impl_ != nullptr);
+  const Impl& impl = *impl_;
+  if (auto refusal = impl.enter(command)) return refusal;
+  auto failed = impl.shell->call_on(impl.held->hold(), options, command, arguments, result);
+  impl.leave();
+  return failed;
 }
 
 void Lease::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {

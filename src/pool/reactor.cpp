@@ -40,8 +40,10 @@ Reactor::~Reactor() {
 void Reactor::run() {
   mailbox_->begin_reading();
   std::vector<os::Poller::Event> events;
+  std::unique_lock turn = mailbox_->own_turn();
   while (!closing_ || !calls_.empty()) {
     read_mail();
+    finish_begun();
     if (closing_) {
       // The pool is down, and so are its workers.
       while (!lines_.empty())
@@ -63,14 +65,24 @@ void Reactor::run() {
       flush_lines();
       lose_refused();
     }
-    const Deadline next = timers_.empty() ? Deadline::never() : Deadline::at(timers_.begin()->first);
-    poller_.wait(mailbox_->sleep() ? next : Deadline::at(now), events);
+    alarm_ = mailbox_->sleep() ? next_alarm(now) : now;
+    const Deadline until = alarm_ == TimePoint::max() ? Deadline::never() : Deadline::at(alarm_);
+    turn.unlock();
+    poller_.wait(until, events);
+    turn.lock();
     // What was posted before something became readable is known before that is looked at.
     read_mail();
     for (const os::Poller::Event& event : events) {
       event.tag == kMailboxTag ? mailbox_->woken() : on_line(event.tag);
     }
   }
+}
+
+// The one that it has been waiting for is kept, also where that call has ended: each call that comes has a later deadline as a
+// rule, and whoever begins it need not wake the reactor for that.
+TimePoint Reactor::next_alarm(TimePoint now) const {
+  const TimePoint first = timers_.empty() ? TimePoint::max() : timers_.begin()->first;
+  return alarm_ > now ? std::min(alarm_, first) : first;
 }
 
 void Reactor::read_mail() {
@@ -120,6 +132,7 @@ void Reactor::forget(AsyncCall& call) {
 void Reactor::begin(std::unique_ptr<AsyncCall> made) {
   AsyncCall& call = *made;
   call.key = ++last_key_;
+  if (call.key_told != nullptr) *call.key_told = call.key;
   calls_.emplace(call.key, std::move(made));
   if (call.refusal) return finish(call, *call.refusal);
   if (call.course.wanted.stop.stop_possible()) {
@@ -323,6 +336,11 @@ void Reactor::ended(AsyncCall& call, Try outcome) {
 void Reactor::finish(AsyncCall& call, Result<Json> result) {
   if (call.held != nullptr && call.held->leave()) {
     shell_.give_back(call.held->hold(), {.completed = call.held->hold().completed});
+  }
+  if (!is_this_thread()) {
+    call.stage = Stage::kNew;  // nothing ends it any more
+    ended_at_once_.emplace_back(call.key, std::move(result));
+    return;
   }
   tell(call, std::move(result));
   if (call.stage != Stage::kGivingUp) forget(call);

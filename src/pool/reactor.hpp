@@ -1,11 +1,13 @@
 // Reactor: one thread that drives the calls that do not block their callers, and all calls where workers have several at a time.
-// It is started when the first such call is made, and waits for all their channels at once.
+// It is started when the first such call is made, and waits for all their channels at once. While it waits, a thread that begins
+// a call takes it as far as its worker itself (mailbox.hpp says whose turn it is); what comes back is always the reactor's.
 //
 // A call goes the way of one that blocks (course.hpp): through the queue, where the core tells the reactor in place of a sleeping
 // thread; then over a Line, which is a worker's channel while at least one of its calls is here; to its completion. A call that
 // is cancelled or late is over for its caller at once, and keeps its worker until that has given it up, or must be ended.
 //
-// Thread-safety: `start`, `open`, `call`, `post`, `worker_ended`: any thread. The rest is its own thread's.
+// Thread-safety: `start`, `open`, `call`, `post`, `worker_ended`: any thread. The rest is for whoever has the turn; user code
+// is run by its own thread alone.
 #pragma once
 
 #include <atomic>
@@ -56,6 +58,10 @@ class Reactor final : public Parker::Listener {
 
   void run();
   void begin(std::unique_ptr<AsyncCall> call);
+  // From any thread: begins it there, or has the reactor do so. False: the pool has gone.
+  static bool bring(Reactor& reactor, std::unique_ptr<AsyncCall> call);
+  void finish_begun();
+  TimePoint next_alarm(TimePoint now) const;
   void set_out(AsyncCall& call, const CallOptions& options, std::string_view command, const Json& arguments,
                const Bound& bound);
 
@@ -115,7 +121,10 @@ class Reactor final : public Parker::Listener {
   std::set<std::pair<TimePoint, std::uint64_t>> timers_;  // keys
   std::set<std::uint64_t> ending_;                        // keys of calls whose worker's end is to be told
   std::vector<Mailbox::Message> messages_;                // scratch
-  bool closing_ = false;                                  // the pool is down
+  // Of calls that have ended where they were begun, by key: no user code runs there.
+  std::vector<std::pair<std::uint64_t, Result<Json>>> ended_at_once_;
+  TimePoint alarm_ = TimePoint::min();  // until when the reactor waits, unless something comes
+  bool closing_ = false;                // the pool is down
   std::thread thread_;
 };
 

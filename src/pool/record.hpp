@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <lair/error.hpp>
 #include <lair/stats.hpp>
 #include <memory>
@@ -55,7 +56,7 @@ struct Record {
     bool reported = false;  // as slow
     core::SessionKey session = 0;
   };
-  std::vector<Running> running;  // the calls that it has; a lease has none between its calls
+  std::deque<Running> running;  // the calls that it has, about by age; a lease has none between its calls
 };
 
 using RecordPtr = std::shared_ptr<Record>;

@@ -122,6 +122,16 @@ Result<Json> invoke_on(const std::shared_ptr<S>& state, bool second, Endpoint& e
 }
 
 template <class S>
+std::optional<Error> invoke_typed_on(const std::shared_ptr<S>& state, bool second, Endpoint& endpoint,
+                                     const CallOptions& options, std::string_view command,
+                                     const detail::TypedArguments& arguments, detail::ResultSink& result) {
+  const TimePoint began = SteadyClock::now();
+  auto failed = endpoint.invoke_typed(options, command, arguments, result);
+  state->ended(second, began, failed ? &*failed : nullptr);
+  return failed;
+}
+
+template <class S>
 void start_on(const std::shared_ptr<S>& state, bool second, Endpoint& endpoint, const CallOptions& options,
               std::string_view command, Json arguments, Completion done) {
   endpoint.start(
@@ -191,6 +201,14 @@ Result<Json> Router::invoke(const CallOptions& options, std::string_view command
                    std::move(arguments));
 }
 
+std::optional<Error> Router::invoke_typed(const CallOptions& options, std::string_view command,
+                                          const detail::TypedArguments& arguments,
+                                          detail::ResultSink& result) {
+  const bool second = state_->goes_second(command);
+  return invoke_typed_on(state_, second, *state_->sides[second ? 1 : 0].endpoint, options, command, arguments,
+                         result);
+}
+
 void Router::start(const CallOptions& options, std::string_view command, Json arguments, Completion done) {
   const bool second = state_->goes_second(command);
   start_on(state_, second, *state_->sides[second ? 1 : 0].endpoint, options, command, std::move(arguments),
@@ -243,6 +261,12 @@ Json to_json_value(const RouterStats& stats) {
 
 Result<Json> RoutedSession::invoke(const CallOptions& options, std::string_view command, Json arguments) {
   return invoke_on(state_, second_, session_, options, command, std::move(arguments));
+}
+
+std::optional<Error> RoutedSession::invoke_typed(const CallOptions& options, std::string_view command,
+                                                 const detail::TypedArguments& arguments,
+                                                 detail::ResultSink& result) {
+  return invoke_typed_on(state_, second_, session_, options, command, arguments, result);
 }
 
 void RoutedSession::start(const CallOptions& options, std::string_view command, Json arguments,

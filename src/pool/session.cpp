@@ -39,6 +39,13 @@ Result<Json> Session::invoke(const CallOptions& options, std::string_view comman
   return shell_->call(options, command, arguments, {.session = entry_});
 }
 
+std::optional<Error> Session::invoke_typed(const CallOptions& options, std::string_view command,
+                                           const detail::TypedArguments& arguments,
+                                           detail::ResultSink& result) {
+  if (shell_->inert()) return shell_->inert_error();
+  return shell_->call(options, command, arguments, result, {.session = entry_});
+}
+
 void Session::run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) {
   if (shell_->inert() || shell_->on_reactor()) return Endpoint::run_map(options, command, job);
   shell_->map(options, command, job, {.session = entry_});

@@ -231,7 +231,11 @@ bool Shell::watch_call(const Hold& hold, std::string_view command, TimePoint now
 }
 
 void Shell::call_ended(const Hold& hold) {
-  std::erase_if(hold.record->running, [&](const Record::Running& call) { return call.epoch == hold.epoch; });
+  // There may be thousands, and the oldest mostly end first.
+  auto& running = hold.record->running;
+  const auto own = std::find_if(running.begin(), running.end(),
+                                [&](const Record::Running& call) { return call.epoch == hold.epoch; });
+  if (own != running.end()) running.erase(own);
   if (hold.session == 0) return;
   if (SessionEntry* session = sessions_.find(hold.session)) {
     shut_out(session, hold.epoch);

@@ -91,9 +91,15 @@ class Shell {
   // --- Callers -------------------------------------------------------------------------------------
   Result<Json> call(const CallOptions& options, std::string_view command, const Json& arguments,
                     const Bound& bound = {});
+  // The same, typed. Nothing, once `result` has the value.
+  std::optional<Error> call(const CallOptions& options, std::string_view command,
+                            const detail::TypedArguments& arguments, detail::ResultSink& result,
+                            const Bound& bound = {});
   // For a lease. If the worker must not be used again, the hold has been given back: its epoch is 0.
   Result<Json> call_on(Hold& hold, const CallOptions& options, std::string_view command,
                        const Json& arguments);
+  std::optional<Error> call_on(Hold& hold, const CallOptions& options, std::string_view command,
+                               const detail::TypedArguments& arguments, detail::ResultSink& result);
   // As Endpoint's.
   void start(const CallOptions& options, std::string_view command, const Json& arguments, Completion done,
              Bound bound = {});
@@ -165,6 +171,8 @@ class Shell {
   // What speaks against the call as such; nothing: `course` is set out.
   std::optional<Error> set_out(Course& course, const CallOptions& options, std::string_view command,
                                const Json& arguments, const Bound& bound = {}) const;
+  std::optional<Error> set_out(Course& course, const CallOptions& options, std::string_view command,
+                               const detail::TypedArguments& arguments, const Bound& bound = {}) const;
   // After the queue. Nothing: a worker is to be asked.
   std::optional<Try> took(Course& course, const Result<Hold>& hold);
   // After the worker. Nothing: another one is to be asked. `gives_back` is false where the hold is kept until the worker
@@ -225,8 +233,11 @@ class Shell {
   bool take_stock(TimePoint now);
   bool watch(AlertKind kind, TimePoint now);  // likewise, when what the alert is about begins
 
-  Result<Json> call_directly(const CallOptions& options, std::string_view command, const Json& arguments,
-                             const Bound& bound);
+  // Once the arguments are encoded.
+  std::optional<Error> set_out_encoded(Course& course, const CallOptions& options, std::string_view command,
+                                       const Bound& bound) const;
+  Result<Json> call_directly(Course& course, const std::stop_token& stop);
+  Result<Json> call_held(Course& course, Hold& hold, const std::stop_token& stop);
   Try try_once(Course& course);
   Attempt attempt(Course& course, const Hold& hold);
   bool take_retry();  // out of the budget; under the mutex

@@ -290,7 +290,15 @@ void put_session(CallFrame& frame, std::string_view id) {
 }  // namespace
 
 CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
-  CallFrame frame{.head = std::string(kHeaderBytes, '\0'), .arguments = arguments, .tail = {}, .fd = -1};
+  CallFrame frame;
+  encode_call(frame, header, arguments);
+  return frame;
+}
+
+void encode_call(CallFrame& frame, const CallHeader& header, std::string_view arguments) {
+  frame.head.assign(kHeaderBytes, '\0');
+  frame.arguments = arguments;
+  frame.tail.clear();
   if (header.packed) {
     append_packed_head(frame.head, header);
     append_packed_meta(frame.tail, header);
@@ -313,7 +321,6 @@ CallFrame encode_call(const CallHeader& header, std::string_view arguments) {
     frame.tail = ",\"timestamp\":\"" + timestamp() + "\"}";
   }
   put_header(frame.head, frame.payload_size());
-  return frame;
 }
 
 std::string encode_cancel(std::uint64_t id, std::uint64_t generation) {
@@ -378,6 +385,21 @@ Reply decode_reply(const CallHeader& header, std::string_view payload) {
   if (auto malformed = check_envelope(*message, header.id, header.generation, payload))
     return *std::move(malformed);
   return decode_reply_two(header, *std::move(message), payload);
+}
+
+bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result) {
+  using detail::ValueReader;
+  if (header.protocol != Protocol::kTwo || header.batch || header.stream) return false;
+  ValueReader in(payload, is_msgpack(payload));
+  ValueReader::Place message;
+  const auto next = [&] { return in.element(message) == ValueReader::Next::kOne; };
+  const auto is = [&](std::uint64_t expected) {
+    ValueReader::Integer number;
+    return next() && in.integer(number) && !number.negative && number.amount == expected;
+  };
+  return in.begin_array(message) && is(static_cast<std::uint64_t>(Kind::kResult)) && is(header.id) &&
+         is(header.generation) && next() && result.read_from(in) &&
+         in.element(message) == ValueReader::Next::kEnd && in.done();
 }
 
 PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload) {

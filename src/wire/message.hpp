@@ -9,6 +9,7 @@
 #include <lair/deadline.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
+#include <lair/typed_call.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -64,6 +65,8 @@ struct CallFrame {
 };
 // The payload must fit in 32 bits.
 CallFrame encode_call(const CallHeader& header, std::string_view arguments);
+// The same into `frame`, whose memory is used again.
+void encode_call(CallFrame& frame, const CallHeader& header, std::string_view arguments);
 
 // Whole frames. This one has the worker end the call, and prove it by that call's last frame.
 std::string encode_cancel(std::uint64_t id, std::uint64_t generation);
@@ -125,7 +128,9 @@ inline bool is_final(const Reply& reply) {
 
 // Reads what comes for the call `header`, as MessagePack or JSON: the first byte tells. Anything else is Malformed, also items that were not asked for.
 Reply decode_reply(const CallHeader& header, std::string_view payload);
-// The same for a call that is answered at once or not at all: anything but a value or an error is Malformed.
+// Its value straight into `result`, if it is a RESULT whose value fits. False: decode_reply says what it is.
+bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result);
+// As decode_reply, for a call that is answered at once or not at all: anything but a value or an error is Malformed.
 using PlainReply = std::variant<Value, Raised, Malformed>;
 PlainReply decode_plain_reply(const CallHeader& header, std::string_view payload);
 // The same for one of several calls. `find`: the header of the call with this id, or null.

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     now = {case: count(case) for case in before}
     for case, instructions in now.items():
         change = 100 * (instructions / before[case] - 1) if before[case] else 0.0
-        print(f"{case:16}{instructions:9}{change:+9.1f} %")
+        print(f"{case:22}{instructions:9}{change:+9.1f} %")
     if arguments:
         RECORDED.write_text(json.dumps(now, indent=2) + "\n")
     return 0

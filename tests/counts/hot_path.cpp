@@ -2,10 +2,13 @@
 // The workers are threads of this program, which do not count: valgrind knows no pidfd, so there are no processes.
 //
 //   lair-hot-path CASE
+#include <array>
 #include <cstdio>
 #include <functional>
+#include <lair/typed_call.hpp>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/assert.hpp"
 #include "base/options_table.hpp"
@@ -71,6 +74,48 @@ void checkout() {
   shell().give_back(hold, {});
 }
 
+// --- Typed ----------------------------------------------------------------------------------------------
+struct Verdict {
+  std::string label;
+  double score = 0;
+  std::vector<std::string> words;
+  std::vector<int> counts;
+  bool known = false;
+};
+LAIR_FIELDS(Verdict, label, score, words, counts, known)
+
+void encode_typed(bool packed) {
+  static const auto verdict = lair::detail::from_dom<Verdict>(value());
+  static std::string arguments;
+  static lair::wire::CallFrame frame;
+  arguments.clear();
+  lair::detail::ValueWriter out(arguments, packed);
+  lair::detail::view_of(verdict).write_to(out);
+  lair::wire::encode_call(frame,
+                          {.id = 12345,
+                           .generation = 3,
+                           .command = "classify",
+                           .remaining = std::chrono::seconds(30),
+                           .packed = packed},
+                          arguments);
+  LAIR_ASSERT(out.ok() && frame.size() > 0);
+}
+
+void decode_typed(bool packed) {
+  static const Json reply = {2, 12345, 3, value()};
+  static const std::string text = *lair::wire::encode_json(reply, "reply");
+  static const std::string bytes = *lair::wire::encode_msgpack(reply, "reply");
+  lair::detail::ResultOf<Verdict> result;
+  LAIR_ASSERT(lair::wire::read_result({.id = 12345, .generation = 3, .command = "classify"},
+                                      packed ? bytes : text, result));
+}
+
+void call_typed() {
+  lair::detail::ResultOf<std::array<int, 2>> result;
+  LAIR_ASSERT(!shell().call({}, "echo", lair::detail::view_of(2, 3), result));
+  LAIR_ASSERT(result.take("echo").value()[1] == 3);
+}
+
 void call() { LAIR_ASSERT(shell().call({}, "echo", {2, 3}).value() == Json({2, 3})); }
 
 }  // namespace
@@ -88,6 +133,11 @@ int main(int argc, char** argv) {
       {"decode_msgpack", [] { decode(true); }},
       {"checkout", checkout},
       {"call", call},
+      {"encode_typed_json", [] { encode_typed(false); }},
+      {"encode_typed_msgpack", [] { encode_typed(true); }},
+      {"decode_typed_json", [] { decode_typed(false); }},
+      {"decode_typed_msgpack", [] { decode_typed(true); }},
+      {"call_typed", call_typed},
   };
   const auto work = argc > 1 ? cases.find(argv[1]) : cases.end();
   if (work == cases.end()) {

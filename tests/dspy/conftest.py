@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True
 
 import lair_dspy  # noqa: E402, F401
 import pytest  # noqa: E402
-from lair_dspy import _dspy, _lm, _programs, _store, _worker  # noqa: E402
+from lair_dspy import _dspy, _lm, _programs, _session_lm, _store, _worker  # noqa: E402
 from lair_worker import testing  # noqa: E402
 from server import LMServer  # noqa: E402
 
@@ -53,6 +53,8 @@ def nothing_left():
     _store._drawers.clear()
     _programs.forget_all()
     _lm._made.clear()
+    _lm._checked.clear()
+    _session_lm.forget_all()
     _worker.reset()
     _dspy.dspy.cache.reset_memory_cache()
 

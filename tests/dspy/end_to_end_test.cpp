@@ -2,6 +2,7 @@
 // URL, LAIR_TEST_PYTHON an interpreter that has DSPy.
 #include <lair/dspy.hpp>
 #include <lair/pool.hpp>
+#include <lair/router.hpp>
 
 #include <gtest/gtest.h>
 
@@ -15,10 +16,14 @@
 #include <thread>
 #include <vector>
 
+#include "support/leak_check.hpp"
+
 using namespace std::chrono_literals;
 
 namespace lair::dspy {
 namespace {
+
+using lair::test::eventually;
 
 constexpr const char* kKey = "sk-key-of-the-tests-0001";
 
@@ -57,6 +62,12 @@ class Dspy : public ::testing::Test {
 
   static LM lm() {
     return {.model = "test", .api_base = environment("LAIR_TEST_LM"), .api_key = kKey, .num_retries = 0};
+  }
+  static LM another_lm() {
+    LM found = lm();
+    found.model = "another";
+    found.api_key = "sk-key-of-another-0002";
+    return found;
   }
   Client in_session() {
     Client client(pool->session(::testing::UnitTest::GetInstance()->current_test_info()->name()));
@@ -263,6 +274,81 @@ TEST_F(Dspy, EvaluationIsSpreadOverThePool) {
   EXPECT_NE(found.results[20].error.find("LMFailed"), std::string::npos);
   EXPECT_NEAR(found.score, 100.0 * 19 / 21, 0.01);
   EXPECT_EQ(threads, std::vector(20, std::this_thread::get_id()));
+}
+
+// Which LM answers: "test" says Aville, Bville, …, "another" what is in no example.
+TEST_F(Dspy, EvaluationUsesTheLmOfTheSessionWhoeverHasSetIt) {
+  Client here(pool->session("shared by two"));
+  Client there(pool->session("shared by two"));
+  auto qa = here.predict("question -> answer", {.id = "qa"});
+  there.configure(lm());
+  EXPECT_EQ(qa.evaluate(*pool, capitals(3)).score, 100);
+  here.configure(lm());  // is known to `here`, and no longer true:
+  there.configure(another_lm());
+  EXPECT_EQ(qa.evaluate(*pool, capitals(3)).score, 0);
+  EXPECT_EQ(there.find("qa").evaluate(*pool, capitals(3), {.lm = lm()}).score, 100);
+}
+
+TEST_F(Dspy, EvaluationUsesTheProgramsOwnLmWhoeverHasMadeIt) {
+  Client(pool->session("own")).predict("question -> answer", {.id = "qa", .lm = lm()});
+  Client finder(pool->session("own"));
+  finder.configure(another_lm());
+  const auto found = finder.find("qa").evaluate(*pool, capitals(3));
+  EXPECT_EQ(found.score, 100);
+  EXPECT_EQ(found.errors, 0u);
+}
+
+TEST_F(Dspy, AnEvaluationGoesOnWithTheLmItBeganWith) {
+  Client here(pool->session("changed"));
+  Client there(pool->session("changed"));
+  there.configure(lm());
+  auto qa = here.predict("question -> answer");
+  const EvaluateOptions one_by_one{
+      .slice = 1, .at_once = 1, .on_progress = [&](std::size_t done, std::size_t) {
+        if (done == 1) there.configure(another_lm());
+      }};
+  EXPECT_EQ(qa.evaluate(*pool, capitals(4), one_by_one).score, 100);
+  EXPECT_EQ(qa.call<Town>({{"question", "capital of A?"}}).answer, "said by another");
+  EXPECT_EQ(qa.evaluate(*pool, capitals(4)).score, 0);
+}
+
+// Not even where calls without a session have configured one on every worker.
+TEST_F(Dspy, EvaluationWithoutAnLmSaysSo) {
+  for (std::size_t worker = 0; worker < pool->options().size; ++worker) {
+    Client(pool->checkout()).configure(lm());
+  }
+  auto qa = Client(pool->session("without")).predict("question -> answer");
+  const auto refused = qa.try_evaluate(*pool, capitals(6), {.slice = 1});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().python->type, "lair_dspy.NoLM");
+  EXPECT_NE(refused.error().message.find("configure_lm"), std::string::npos);
+}
+
+TEST_F(Dspy, EvaluationOfAnExpiredSessionSaysSo) {
+  Session session = pool->session("short");
+  Client dspy(session);
+  dspy.configure(lm());
+  auto qa = dspy.predict("question -> answer");
+  (void)pool->session("short", {.ttl = 50ms});
+  ASSERT_TRUE(eventually([&] { return session.info().cause == "expired"; }));
+  const auto refused = qa.try_evaluate(*pool, capitals(2));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kSessionLost) << refused.error().report();
+}
+
+TEST_F(Dspy, ProgramsAreRoutedWithTheirSessions) {
+  Router router(*pool, *pool);
+  router.share(100);
+  Client dspy(router.session("routed"));
+  Client(pool->session("routed")).configure(lm());
+  auto qa = dspy.predict("question -> answer", {.id = "qa"});
+  EXPECT_EQ(qa.call<Town>({{"question", "capital of Mali?"}}).answer, "Maliville");
+  EXPECT_EQ(qa.evaluate(router, capitals(5)).score, 100);
+  EXPECT_EQ(router.stats().second.errors.size(), 0u);
+  EXPECT_GE(router.stats().second.calls, 4u);
+  Client loose(router);
+  loose.configure(another_lm());
+  EXPECT_EQ(loose.predict("question -> answer").call<Town>({{"question", "?"}}).answer, "said by another");
 }
 
 TEST_F(Dspy, ParallelProgramsTellOfEachRun) {

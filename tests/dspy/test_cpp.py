@@ -17,6 +17,7 @@ BIN = ROOT / "build/release/bin"
 PATIENCE = 600  # worker processes import DSPy, on a machine that may be busy
 RULES = {
     "rules": [
+        {"model": "another", "answer": {"answer": "said by another"}},
         {
             "match": "observation_0 ##",
             "answer": {

@@ -174,7 +174,7 @@ void from_json(const Json& json, Parts& parts) {
 }  // namespace
 }  // namespace lair::test
 template <>
-inline constexpr bool lair::returns_arrays<lair::test::Parts> = true;
+inline constexpr bool lair::holds_arrays<lair::test::Parts> = true;
 namespace lair::test {
 namespace {
 

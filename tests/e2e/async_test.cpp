@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <latch>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -113,6 +114,66 @@ TEST_F(Async, CompletionsRunOnTheExecutorAndMayThrow) {
   EXPECT_TRUE(done);
   pool.start({}, "echo", Json::array({1}), [](const Result<Json>&) { throw std::runtime_error("mine"); });
   EXPECT_EQ(begin(pool, {}, "echo", Json::array({2})).get().value(), 2) << "nobody else is harmed";
+}
+
+// A thread that begins a call takes it to its worker itself while the pool's own thread waits: none of this may show.
+TEST_F(Async, ACallThatEndsWhereItIsBegunIsToldOfElsewhere) {
+  Pool pool(options_for("plain", 1));
+  EXPECT_EQ(begin(pool, {}, "echo", Json::array({1})).get().value(), 1);
+  for (int i = 0; i < 200; ++i) {
+    const auto told = std::make_shared<std::promise<std::thread::id>>();
+    pool.start({}, "nope", Json::array(),
+               [told](const Result<Json>&) { told->set_value(std::this_thread::get_id()); });
+    EXPECT_NE(told->get_future().get(), std::this_thread::get_id());
+  }
+}
+
+TEST_F(Async, ADeadlineBeforeAllOthersIsKept) {
+  Pool pool(options_for("cancel", 2));
+  std::stop_source stop;
+  auto patient = begin(pool, {.timeout = 1h, .stop = stop.get_token()}, "sleep");
+  const auto late = begin(pool, {.timeout = 50ms}, "sleep").get();
+  EXPECT_EQ(late.error().kind, ErrorKind::kDeadlineExceeded);
+  auto queued = begin(pool, {.timeout = 1h, .stop = stop.get_token()}, "sleep");
+  EXPECT_TRUE(eventually([&] { return pool.stats().inflight == 2; }));
+  const auto waited = begin(pool, {.timeout = 50ms}, "sleep").get();
+  EXPECT_EQ(waited.error().kind, ErrorKind::kDeadlineExceeded) << "in the queue, too";
+  stop.request_stop();
+  EXPECT_EQ(patient.get().error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(queued.get().error().kind, ErrorKind::kCancelled);
+}
+
+TEST_F(Async, CallsOfManyThreadsWithCancelsAndDeathsEndOnceEach) {
+  constexpr int kThreads = 4;
+  constexpr int kCalls = 150;
+  PoolOptions options = options_for("plain", 3);
+  options.max_waiters = kThreads * kCalls;
+  std::vector<std::atomic<int>> told(kThreads * kCalls);
+  std::latch done(kThreads * kCalls);
+  Pool pool(options);
+  pool.wait_ready();
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < kCalls; ++i) {
+          const auto index = static_cast<std::size_t>(t * kCalls + i);
+          std::stop_source stop;
+          const bool dies = t == 0 && i % 50 == 17;
+          pool.start({.timeout = 60s, .stop = stop.get_token()}, dies ? "exit_now" : "echo",
+                     Json::array({i % 100}), [&, index](const Result<Json>&) {
+                       ++told[index];
+                       done.count_down();
+                     });
+          if (i % 7 == 3) stop.request_stop();
+        }
+      });
+    }
+  }
+  done.wait();
+  for (const auto& times : told) EXPECT_EQ(times, 1);
+  EXPECT_TRUE(eventually([&] { return pool.stats().inflight == 0; }));
+  EXPECT_EQ(pool.call("echo", 7), 7);
 }
 
 TEST_F(Async, ABlockingCallOnThePoolsOwnThreadIsRefused) {
@@ -233,7 +294,7 @@ TEST_F(Concurrent, OneWorkerServesManyCallsAtOnce) {
   pool.call<void>("open_gate", "gate");
   for (auto& call : waiting) EXPECT_EQ(call.get().value(), "gate");
   EXPECT_EQ(pool.stats().workers_started, 1u);
-  EXPECT_EQ(pool.call<int>("plain", 10), pool.call<int>("plain", 10))
+  EXPECT_EQ(pool.call<std::uint64_t>("plain", 10), pool.call<std::uint64_t>("plain", 10))
       << "not thread-safe: always the same thread";
 }
 

@@ -139,6 +139,50 @@ def test_a_cancel_that_comes_with_the_call_keeps_it_from_running(worker):
     assert worker.call("take_notes") == [] and "begun" not in worker.stdout_log.now()
 
 
+IN_C = """
+import lair_worker, time
+lair_worker.command(time.sleep, name="nap")
+"""
+
+
+def test_a_command_that_is_not_written_in_python_is_cancelled(full):
+    worker = full(IN_C)
+    number = worker.send_call("nap", [60])
+    wait_until(lambda: sleeps(worker), "it sleeps")
+    worker.cancel(number)
+    worker.expect_cancelled(number)
+
+
+IN_PLACE_OF_THE_SDK = """
+import sys
+from types import SimpleNamespace
+from lair_worker._cancel import Cancelled, Door
+
+def enters(door, call):
+    door.armed, door.hit, door.rung = call, None, False
+    door.ring(0, sys._getframe())
+
+def outcome(door, call):
+    try:
+        enters(door, call)
+    except Cancelled:
+        return "raised"
+    return "spared" if door.rung else "?"
+
+def outcomes(generation):
+    frames = [b"[9,%d,%d]" % (number, generation) for number in (5, 6)]
+    channel = SimpleNamespace(look_ahead=lambda: frames)
+    door = Door(channel, generation, enters.__code__)
+    five, six = SimpleNamespace(number=5), SimpleNamespace(number=6)
+    return [outcome(door, call) for call in (five, five, six, six)]
+"""
+
+
+def test_a_value_that_has_just_been_given_is_not_lost_to_the_bell(greeted):
+    """Where a command has returned, the bell is not answered at once: the value may be a coroutine."""
+    assert greeted(IN_PLACE_OF_THE_SDK).call("outcomes", 7) == ["spared", "raised"] * 2
+
+
 def test_of_calls_in_a_row_only_the_cancelled_one_is_not_run(worker):
     first = worker._ids + 1
     worker._ids += 3

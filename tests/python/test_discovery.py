@@ -137,6 +137,8 @@ def test_a_file_may_have_the_name_of_a_loaded_module(start, tmp_path):
         ("lair.command(name='')(print)", "has no name"),
         ("lair.command(name='a')(len); lair.command(name='a')(abs)", "two commands are named 'a'"),
         ("lair.command(name='shutdown')(len)", "every worker has its own"),
+        ("lair.command(may_await=True)(coroutine)", "may_await is said of a plain function"),
+        ("lair.command(may_await=True, thread_safe=True)(len)", "may_await is said of a plain function"),
         ("lair.on_start(generator)", "generator or async def"),
         ("lair.on_start(5)", "a hook is a function"),
         ("lair.on_stop(coroutine)", "generator or async def"),

@@ -91,6 +91,35 @@ def test_kinds_are_announced(start):
     assert kinds["t_work"] == "call" and kinds["t_count"] == "stream"
 
 
+MAY_AWAIT = """
+    import asyncio, threading
+    import lair_worker as lair
+
+    @lair.command(may_await=True)
+    def half(number):
+        async def later():
+            await asyncio.sleep(0)
+            return number / 2, "later", lair.context().command
+        where = threading.current_thread() is threading.main_thread()
+        return later() if number % 2 else (number / 2, asyncio._get_running_loop() is not None, where)
+"""
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_plain_function_may_await(full, concurrency):
+    worker = full(MAY_AWAIT, concurrency=concurrency)
+    for _ in range(2):
+        assert worker.call("half", 4) == [2, concurrency > 1, True]
+        assert worker.call("half", 5) == [2.5, "later", "half"]
+    error = worker.fail("half", numbr=4)
+    assert error["kind"] == "invalid_argument" and "the signature is half(number)" in error["message"]
+
+
+def test_what_may_await_is_announced_and_overlaps(start):
+    hello = start(MAY_AWAIT).greet(concurrency=8)["lair"]
+    assert hello["concurrency"] == 8 and hello["commands"][0]["kind"] == "async"
+
+
 def test_thousands_of_sleeps_in_flight(worker):
     numbers = [worker.send_call("sleep", [0.5, i]) for i in range(2500)]
     found = replies(worker, 2500)

@@ -25,3 +25,30 @@ def test_public_header_stands_alone(header):
     command = ["g++", *flags, f"-I{ROOT}/include", "-x", "c++", "-"]
     compiled = subprocess.run(command, input=include * 2, capture_output=True, text=True, check=False)
     assert compiled.returncode == 0, compiled.stderr
+
+
+def test_the_forward_header_is_light():
+    command = ["g++", "-std=c++20", "-E", f"-I{ROOT}/include", "-x", "c++", "-"]
+    done = subprocess.run(
+        command, input="#include <lair/fwd.hpp>\n", capture_output=True, text=True, check=True
+    )
+    for heavy in ("nlohmann", "<string>", "/string", "/vector", "/functional", "/memory"):
+        assert heavy not in done.stdout, f"lair/fwd.hpp includes {heavy}"
+
+
+def test_the_forward_header_agrees_with_the_others():
+    source = "".join(
+        f"#include <lair/{header}>\n" for header in ["fwd.hpp", "async.hpp", "pool.hpp", "testing.hpp"]
+    )
+    command = [
+        "clang++-14",
+        "-std=c++20",
+        "-fsyntax-only",
+        "-Wmismatched-tags",
+        "-Werror",
+        f"-I{ROOT}/include",
+    ]
+    compiled = subprocess.run(
+        [*command, "-x", "c++", "-"], input=source, capture_output=True, text=True, check=False
+    )
+    assert compiled.returncode == 0, compiled.stderr

@@ -6,7 +6,7 @@ from setuptools import Extension, setup
 
 native = Extension(
     "lair_worker._native",
-    ["native/native.c", "native/batch.c", "native/msgpack.c"],
+    ["native/native.c", "native/array.c", "native/array_call.c", "native/batch.c", "native/msgpack.c"],
     depends=["native/loop.h", "native/native.h"],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
 )

@@ -8,13 +8,15 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from lair_worker._codec import native
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from lair_worker._arrays import Arrays
 
-# Those of the channel, while a call is on that has arrays.
+# The channel's, from its first call with arrays on.
 serving: Arrays | None = None
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
@@ -42,13 +44,8 @@ for _letter, _kind in (("l", "int"), ("L", "uint")):
 KINDS = ", ".join(row[0] for row in _ROWS)
 
 
-class Array:
-    """Numbers of one kind, of any shape. ``numpy.asarray(array)`` and ``array.memoryview()`` copy nothing.
-
-    ``shape`` is a tuple, ``dtype`` a name as numpy has it (``"float32"``), ``strides`` in bytes. An argument
-    is read-only unless the caller has said ``inout``. Views may be kept for as long as one likes: the
-    caller's memory is not used for anything else meanwhile, though he may write to it.
-    """
+class _View:
+    """What Array has from the accelerator where that is there."""
 
     __slots__ = ("__weakref__", "_block", "_first", "_typestr", "dtype", "readonly", "shape", "strides")
 
@@ -70,11 +67,6 @@ class Array:
         self.readonly = readonly
 
     @property
-    def ndim(self) -> int:
-        """How many dimensions; 0: a single element."""
-        return len(self.shape)
-
-    @property
     def size(self) -> int:
         """How many elements."""
         count = 1
@@ -83,35 +75,24 @@ class Array:
         return count
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return OF_TYPESTR[self._typestr][2]
-
-    @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return self.size * self.itemsize
+        return self.size * OF_TYPESTR[self._typestr][2]
 
     @property
     def contiguous(self) -> bool:
         """Whether the elements follow each other in the order of C."""
         if not self.size:
             return True
-        plain = contiguous_strides(self.itemsize, self.shape)
+        plain = contiguous_strides(OF_TYPESTR[self._typestr][2], self.shape)
         return all(n == 1 or a == b for n, a, b in zip(self.shape, self.strides, plain))
 
     @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return {
-            "version": 3,
-            "typestr": self._typestr,
-            "shape": self.shape,
-            "strides": self.strides,
-            "data": (ctypes.addressof(self._block) + self._first, self.readonly),
-        }
+    def _address(self) -> int:
+        return address_of(self._block) + self._first
 
     def memoryview(self) -> memoryview:
-        """The elements, with their format and shape.
+        """The elements, with their format and shape, which is one dimension where there are none.
 
         BufferError where a memoryview can't say it: strides that leave gaps, and complex numbers, which
         numpy can.
@@ -123,11 +104,54 @@ class Array:
         if self.readonly:
             flat = flat.toreadonly()
         if not self.size:
-            return flat.cast("B").cast(form)  # a shape without elements is one dimension
+            return flat.cast("B").cast(form)
         return flat.cast("B").cast(form, self.shape)
 
     def __buffer__(self, _flags: int) -> memoryview:  # asked for from Python 3.12 on
+        if not self.size:
+            raise BufferError("a memoryview can't show a shape without elements")
         return self.memoryview()
+
+
+def address_of(block: Any) -> int:
+    """Of a block's first byte."""
+    return block.address if native else ctypes.addressof(block)
+
+
+def own_block(size: int) -> Any:
+    """Memory of this process, of so many bytes at least."""
+    return native.Block(bytearray(size or 1), 0, size or 1) if native else (ctypes.c_ubyte * (size or 1))()
+
+
+class Array(native.View if native else _View):  # type: ignore[misc]
+    """Numbers of one kind, of any shape. ``numpy.asarray(array)`` and ``array.memoryview()`` copy nothing.
+
+    ``shape`` is a tuple, ``dtype`` a name as numpy has it (``"float32"``), ``strides`` in bytes. An argument
+    is read-only unless the caller has said ``inout``. Views may be kept for as long as one likes: the
+    caller's memory is not used for anything else meanwhile, though he may write to it.
+    """
+
+    __slots__ = ()
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions; 0: a single element."""
+        return len(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return OF_TYPESTR[self._typestr][2]
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return {
+            "version": 3,
+            "typestr": self._typestr,
+            "shape": self.shape,
+            "strides": self.strides,
+            "data": (self._address, self.readonly),
+        }
 
     def tolist(self) -> Any:
         """Lists of Python numbers, one within another; a number if there are no dimensions."""
@@ -164,7 +188,7 @@ def empty(shape: int | tuple[int, ...] | list[int], dtype: str = "float64") -> A
     if serving is not None and serving.has_room():
         _, block = serving.room(bytes_needed)
         return Array(block, 0, row[1], sizes, None, False)
-    return Array((ctypes.c_ubyte * max(bytes_needed, 1))(), 0, row[1], sizes, None, False)
+    return Array(own_block(bytes_needed), 0, row[1], sizes, None, False)
 
 
 def contiguous_strides(itemsize: int, shape: Any) -> tuple[int, ...]:

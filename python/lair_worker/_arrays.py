@@ -13,14 +13,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections import deque
 from contextlib import suppress
 from mmap import mmap
 from weakref import ref
 
 from lair_worker import _array, _codec
-from lair_worker._array import KINDS, OF_FORMAT, OF_TYPESTR, Array, contiguous_strides
+from lair_worker._array import KINDS, OF_FORMAT, OF_TYPESTR, Array, address_of, contiguous_strides
 from lair_worker._channel import HostBroken
+from lair_worker._codec import native
 from lair_worker._encode import Unencodable, type_name
 
 TYPE_CHECKING = False
@@ -35,14 +35,6 @@ RESULT, RELEASE = 2, 14
 SEGMENT, ALLOCATE = "lair.array.segment", "lair.array.allocate"
 
 
-class _Segment:
-    __slots__ = ("memory", "size")
-
-    def __init__(self, fd: int, size: int) -> None:
-        self.memory = mmap(fd, size)
-        self.size = size
-
-
 class _View(ref):  # type: ignore[type-arg]
     """Tells of the end of the object that exports a block."""
 
@@ -51,29 +43,51 @@ class _View(ref):  # type: ignore[type-arg]
 
 
 class Arrays:
-    """One for each channel. The main thread's, but for the ends of views, which come in any thread."""
+    """One for each channel. The main thread's, but for the ends of views, which come in any thread.
+
+    The accelerator does the work of ``enter`` and ``leave`` for plain calls, with what is in these slots.
+    """
+
+    __slots__ = (
+        "_call",
+        "_channel",
+        "_counts",
+        "_ended",
+        "_generation",
+        "_grant",
+        "_keys",
+        "_places",
+        "_protocol",
+        "_rooms",
+        "_segments",
+        "_types",
+        "_views",
+    )
+    _array_type = Array
 
     def __init__(self, protocol: Protocol2, channel: Channel, generation: int) -> None:
         self._protocol = protocol
         self._channel = channel
         self._generation = generation
-        self._segments: dict[int, _Segment] = {}
+        self._segments: dict[int, mmap] = {}
         self._types: dict[int, Any] = {}
-        self._views: dict[Any, dict[int, _View]] = {}
-        self._ended: deque[Any] = deque()
+        self._views: dict[int, _View] = {}  # by their id
+        self._counts: dict[tuple[int, int], int] = {}  # of views of a block, by its key
+        self._ended: list[tuple[int, int]] = []  # the keys of views that have, and are still counted
         # Of the call that runs.
         self._call: Context | None = None
-        self._places: list[list[Any]] = []
-        self._keys: list[Any] = []
+        self._places: list[tuple[Any, Any]] = []
+        self._keys: list[tuple[int, int]] = []
         self._grant: list[int] | None = None
-        self._rooms: list[tuple[int, int, Any]] = []  # address, size, key
+        self._rooms: list[tuple[int, int, tuple[int, int]]] = []  # address, size, key
+        _array.serving = self
 
     def enter(self, call: Context, args: Any) -> None:
         """Puts a call's arrays into their places. Raises what mapping memory may, and Cancelled."""
         said = call.meta["arrays"]
         if type(said) is not dict or type(said.get("in", [])) is not list:
             raise HostBroken("a CALL whose meta.arrays is not what it should be")
-        _array.serving, self._call = self, call
+        self._call = call
         self._places, self._keys, self._rooms = [], [], []
         self._grant = said.get("out")
         if self._grant is not None:
@@ -97,24 +111,24 @@ class Arrays:
             for step in path[:-1]:
                 inner = inner[step]
             inner[path[-1]] = array
-            self._places.append([inner, path[-1]])
+            self._places.append((inner, path[-1]))
 
     def leave(self) -> list[list[int]]:
         """After the call: takes them away. Gives the blocks of which there is no view any more."""
-        _array.serving = self._call = self._grant = None
+        self._call = self._grant = None
         for container, step in self._places:
-            container[step] = None
+            with suppress(LookupError, TypeError):  # the command may have changed its arguments
+                container[step] = None
         self._places, self._rooms = [], []
         keys = dict.fromkeys(self._keys)
         self._keys = []
         while self._ended:
-            keys[self._ended.popleft()] = None
-        released = []
-        for key in keys:
-            if not self._views.get(key):
-                self._views.pop(key, None)
-                released.append([key[0], key[1]])
-        return released
+            key = self._ended.pop()
+            keys[key] = None
+            left = self._counts.pop(key) - 1
+            if left:
+                self._counts[key] = left
+        return [list(key) for key in keys if key not in self._counts]
 
     def release_frame(self, number: int, released: list[list[int]]) -> bytes:
         """Tells the host of them."""
@@ -126,27 +140,33 @@ class Arrays:
         segment = self._segments.get(number)
         if segment is None:
             segment = self._segments[number] = self._fetch(number)
-        if offset + size > segment.size:
+        if offset + size > len(segment):
             raise HostBroken("an array beyond the end of its segment")
+        key = (number, offset)
+        if native:
+            exporter = native.Block(segment, offset, size, key, self._ended)
+        else:
+            exporter = self._exporter(segment, offset, size)
+            view = _View(exporter, self._end_view)
+            view.key = key
+            self._views[id(view)] = view
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return exporter
+
+    def _exporter(self, segment: mmap, offset: int, size: int) -> Any:
         kind = self._types.get(size)
         if kind is None:
             if len(self._types) >= 256:
                 self._types.clear()
             # A class of its own: only such objects can be referred to weakly.
             kind = self._types[size] = type("Block", (ctypes.c_ubyte * size,), {})
-        exporter = kind.from_buffer(segment.memory, offset)
-        view = _View(exporter, self._end_view)
-        view.key = (number, offset)
-        self._views.setdefault(view.key, {})[id(view)] = view
-        return exporter
+        return kind.from_buffer(segment, offset)
 
     def _end_view(self, view: Any) -> None:
-        held = self._views.get(view.key)
-        if held is not None:
-            held.pop(id(view), None)
+        self._views.pop(id(view), None)
         self._ended.append(view.key)
 
-    def _fetch(self, number: int) -> _Segment:
+    def _fetch(self, number: int) -> mmap:
         """Has the host send the descriptor, once for each segment."""
         channel = self._channel
         channel.expect_descriptors()
@@ -157,7 +177,7 @@ class Arrays:
         try:
             if len(descriptors) != 1:
                 raise OSError(f"{len(descriptors)} descriptors came with an array; ulimit -n may be too low")
-            return _Segment(descriptors[0], said["size"])
+            return mmap(descriptors[0], said["size"])
         finally:
             for fd in descriptors:
                 os.close(fd)
@@ -169,7 +189,7 @@ class Arrays:
         segment = self._segments.pop(number, None)
         if segment is not None:
             with suppress(BufferError):  # then it goes with its last view
-                segment.memory.close()
+                segment.close()
 
     # --- results --------------------------------------------------------------------------------------
 
@@ -193,7 +213,7 @@ class Arrays:
         key = (where[0], where[1])
         self._keys.append(key)
         block = self._export(*where)
-        self._rooms.append((ctypes.addressof(block), where[2], key))
+        self._rooms.append((address_of(block), where[2], key))
         return key, block
 
     def result(self, call: Context, value: Any) -> bytes | None:
@@ -270,7 +290,7 @@ class Arrays:
             raise Unencodable("result is an array with gaps between its elements; make it contiguous")
         key, exporter = self.room(size)
         if contiguous:
-            ctypes.memmove(ctypes.addressof(exporter), address, size)
+            ctypes.memmove(address_of(exporter), address, size)
         else:
             target = Array(exporter, 0, typestr, tuple(shape), None, False)
             numpy.asarray(target)[...] = value

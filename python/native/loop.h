@@ -1,4 +1,4 @@
-// What native.c, the loop, and batch.c share.
+// What native.c, the loop, batch.c and array_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -13,19 +13,21 @@
 // A buffer that a large reply has blown up is given back.
 #define KEEP (256 << 10)
 
-enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13 };
+enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13, RELEASE = 14 };
 
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
-  X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
-  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_worker) \
-  X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
-  X(number) X(receive) X(requested) X(rung) \
-  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long)
+  X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) \
+  X(_generation) X(_grant) X(_keys) X(_max_frame) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) X(_take) X(_worker) \
+  X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) X(dropped) \
+  X(ending) X(hit) X(in) X(journal_fd) X(look_for_cancel) X(meta) \
+  X(number) X(out) X(receive) X(requested) X(rung) \
+  X(send) X(send_both) X(send_rest) X(session_number) X(shape) X(sink) X(source) X(stream) X(too_long)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;
   NAMES(DECLARE)
+  PyObject *block_type, *view_type;  // array.c
 } Names;
 
 typedef struct {
@@ -33,6 +35,7 @@ typedef struct {
   PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
   Py_buffer buffer;  // the channel's: what fits into it is read into it
   Buffer out;
+  Buffer ahead;  // of a RELEASE, and what goes with it
   long long generation;
   size_t max_frame;
   int source, sink;
@@ -73,7 +76,20 @@ PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
 PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
 // A frame, for whose length there are four bytes at its front.
 int send_frame(const Loop *loop, Buffer *frame);
+void put_frame_length(Buffer *frame);
+int send_framed(const Loop *loop, Buffer *frame);  // which has its length
+// [RESULT, number, generation, of an array of so many elements, into loop->out.
+int put_result_head(Loop *loop, PyObject *number, size_t count);
+// A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
+PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
 double now(void);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);
+
+// array.c: Block and View, into the module.
+int add_array_types(PyObject *module, Names *names);
+// array_call.c: as serve_batch, for a call with `meta.arrays`. NULL without an exception: it is for Python to do.
+PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double received);
+// 1: the value is an array, and loop->out its RESULT; 0: it is none that can go as it is.
+int put_array_result(Loop *loop, PyObject *number, PyObject *value);

@@ -66,10 +66,7 @@ static PyObject *plain_call(const Loop *loop, PyObject *message, long long *what
     if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
   }
   const Names *names = loop->names;
-  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream) ||
-      PyDict_GetItemWithError(meta, names->arrays)) {
-    return NULL;
-  }
+  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream)) return NULL;
   return PyDict_GetItemWithError(loop->table, name);
 }
 
@@ -119,17 +116,24 @@ static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function,
   return value;
 }
 
-// The frame of a result; NULL with an exception if its value can't be sent.
-static int put_result(Loop *loop, PyObject *number, PyObject *value) {
+int put_result_head(Loop *loop, PyObject *number, size_t count) {
   Buffer *out = &loop->out;
   const unsigned char kind = RESULT;
   out->size = 0;
-  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, 4) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
+  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, count) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
   PyObject *generation = PyLong_FromLongLong(loop->generation);
-  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0 ||
-                     put_value(out, value, 1) < 0;
+  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0;
   Py_XDECREF(generation);
   return failed ? -1 : 0;
+}
+
+// The frame of a result; -1 with an exception if its value can't be sent.
+static int put_result(Loop *loop, PyObject *number, PyObject *value) {
+  if (put_result_head(loop, number, 4) < 0) return -1;
+  if (Py_TYPE(value)->tp_base != (PyTypeObject *)loop->names->view_type) return put_value(&loop->out, value, 1);
+  const int done = put_array_result(loop, number, value);
+  if (done == 0) PyErr_SetString(PyExc_TypeError, "an array, which goes another way");
+  return done > 0 ? 0 : -1;
 }
 
 static int finish_sending(const Loop *loop, PyObject *rest) {
@@ -139,9 +143,17 @@ static int finish_sending(const Loop *loop, PyObject *rest) {
   return done ? 0 : -1;
 }
 
-int send_frame(const Loop *loop, Buffer *out) {
-  const size_t length = out->size - 4;
-  for (int i = 0; i < 4; ++i) out->data[i] = (unsigned char)(length >> (24 - 8 * i));
+void put_frame_length(Buffer *frame) {
+  const size_t length = frame->size - 4;
+  for (int i = 0; i < 4; ++i) frame->data[i] = (unsigned char)(length >> (24 - 8 * i));
+}
+
+int send_frame(const Loop *loop, Buffer *frame) {
+  put_frame_length(frame);
+  return send_framed(loop, frame);
+}
+
+int send_framed(const Loop *loop, Buffer *out) {
   ssize_t written;
   if (out->size <= SMALL) {
     written = write(loop->sink, out->data, out->size);
@@ -176,7 +188,7 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
   return reply;
 }
 
-// What follows the command's end. The payload of an answer that was made by Python code, None once one has been sent.
+// What follows the command's end. The payload of an answer that was made by Python code; None: it is the frame in loop->out.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
   if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
   if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
@@ -185,7 +197,6 @@ static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject
     release(&loop->out);
     return too_long(loop, number, length);
   }
-  if (send_frame(loop, &loop->out) < 0) return NULL;
   Py_RETURN_NONE;
 }
 
@@ -201,13 +212,9 @@ int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *arg
   return *reply ? 0 : -1;
 }
 
-static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message) {
   PyObject *number = PyList_GET_ITEM(message, 1), *args = PyList_GET_ITEM(message, 4);
-  PyObject *call = new_context(loop, message, received);
-  if (!call || count_calls(loop, 1) < 0 || set_current(loop, call) < 0) {
-    Py_XDECREF(call);
-    return NULL;
-  }
+  if (count_calls(loop, 1) < 0 || set_current(loop, call) < 0) return NULL;
   PyObject *value, *reply;
   const int done = run_call(loop, call, function, args, &value, &reply);
   PyObject *failure = done < 0 ? take_exception() : NULL;
@@ -221,8 +228,16 @@ static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, d
     reply = conclude(loop, call, number, value ? value : Py_None);
   }
   Py_XDECREF(value);
-  Py_DECREF(call);
   return reply;
+}
+
+static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+  PyObject *call = new_context(loop, message, received);
+  PyObject *reply = call ? answer_call(loop, call, function, message) : NULL;
+  Py_XDECREF(call);
+  if (reply != Py_None || send_frame(loop, &loop->out) == 0) return reply;
+  Py_DECREF(reply);
+  return NULL;
 }
 
 // --- the loop ----------------------------------------------------------------------------------------
@@ -233,9 +248,11 @@ static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
   PyObject *function = plain_call(loop, message, &what);
   if (function) {
     Py_INCREF(function);
-    PyObject *reply = (what == BATCH ? serve_batch : serve_call)(loop, message, function, received);
+    const int arrays = PyDict_Contains(PyList_GET_ITEM(message, 5), loop->names->arrays) > 0;
+    PyObject *reply =
+        (what == BATCH ? serve_batch : arrays ? serve_arrays : serve_call)(loop, message, function, received);
     Py_DECREF(function);
-    return reply;
+    if (reply || PyErr_Occurred()) return reply;
   }
   if (PyErr_Occurred()) return NULL;
   PyObject *time = PyFloat_FromDouble(received);
@@ -371,6 +388,7 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
   }
   if (loop.journal) munmap(loop.journal, sizeof *loop.journal);
   release(&loop.out);
+  release(&loop.ahead);
   Py_XDECREF(buffer);
   Py_XDECREF(loop.channel);
   Py_XDECREF(loop.worker);
@@ -389,11 +407,15 @@ static int intern(PyObject *module) {
 #define INTERN(name) \
   if (!(names->name = PyUnicode_InternFromString(#name))) return -1;
   NAMES(INTERN)
-  return 0;
+  return add_array_types(module, names);
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg) {
-  (void)module, (void)visit, (void)arg;  // text is in no cycle
+  Names *names = PyModule_GetState(module);  // text is in no cycle
+  if (names) {
+    Py_VISIT(names->block_type);
+    Py_VISIT(names->view_type);
+  }
   return 0;
 }
 
@@ -402,6 +424,8 @@ static int clear(PyObject *module) {
 #define CLEAR(name) Py_CLEAR(names->name);
   if (names) {
     NAMES(CLEAR)
+    CLEAR(block_type)
+    CLEAR(view_type)
   }
   return 0;
 }

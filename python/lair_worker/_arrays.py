@@ -233,7 +233,7 @@ class Arrays:
             return {key: self._extract(each, [*path, key], found) for key, each in value.items()}
         if cls is list or cls is tuple:
             return [self._extract(each, [*path, index], found) for index, each in enumerate(value)]
-        if cls in (str, int, float, bool) or value is None:
+        if value is None or isinstance(value, (str, int, float)):  # numpy's float64 is one
             return value
         place = self._place(value)
         if place is None:

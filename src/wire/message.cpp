@@ -154,23 +154,16 @@ Reply decode_answers(Json message, std::string_view payload, bool last) {
   return answers;
 }
 
-Reply decode_value(const CallHeader& header, Json message, std::string_view payload) {
-  Value value{.value = std::move(message[3])};
-  if (header.takes_arrays && message.size() > 4) {
-    auto arrays = decode_array_results(message[4]);
-    if (!arrays) return Malformed{"a RESULT with arrays that are none: " + printable(payload)};
-    value.arrays = *std::move(arrays);
-  }
-  return value;
-}
-
 // After check_envelope.
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
   if (header.batch && (is_kind(message, Kind::kResult) || is_kind(message, Kind::kChunk)))
     return decode_answers(std::move(message), payload, is_kind(message, Kind::kResult));
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
-    return decode_value(header, std::move(message), payload);
+    if (!header.takes_arrays || message.size() < 5) return Value{std::move(message[3])};
+    auto arrays = decode_array_results(message[4]);
+    if (!arrays) return Malformed{"a RESULT with arrays that are none: " + printable(payload)};
+    return Value{std::move(message[3]), *std::move(arrays)};
   }
   if (is_kind(message, Kind::kError)) {
     if (message.size() < 4 || !message[3].is_object()) return Malformed{"an ERROR without its object"};
@@ -187,9 +180,9 @@ Reply decode_reply_two(const CallHeader& header, Json message, std::string_view 
   }
   if (is_kind(message, Kind::kCallback)) return decode_callback(std::move(message), payload);
   if (is_kind(message, Kind::kRelease)) {
-    auto blocks = decode_released(message.size() > 3 ? message[3] : Json());
-    if (!blocks) return Malformed{"a RELEASE that is not of blocks: " + printable(payload)};
-    return Released{*std::move(blocks)};
+    if (auto blocks = decode_released(message.size() > 3 ? message[3] : Json()))
+      return Released{*std::move(blocks)};
+    return Malformed{"a RELEASE that is not of blocks: " + printable(payload)};
   }
   return Malformed{"a message of kind " + message[0].dump() + " in place of a reply"};
 }
@@ -230,9 +223,11 @@ void append_meta(std::string& tail, const CallHeader& header) {
     key("\"traceparent\":");
     append_string(tail, header.traceparent);
   }
-  if (!header.chain.empty()) {
-    key("\"chain\":");
-    tail += header.chain;
+  for (const auto& [name, json] :
+       {std::pair("\"chain\":", header.chain), std::pair("\"arrays\":", header.arrays)}) {
+    if (json.empty()) continue;
+    key(name);
+    tail += json;
   }
   if (header.session) {
     key("\"session\":");
@@ -241,10 +236,6 @@ void append_meta(std::string& tail, const CallHeader& header) {
     append_number(tail, header.session->number);
     key("\"affinity\":");
     append_string(tail, header.session->affinity);
-  }
-  if (!header.arrays.empty()) {
-    key("\"arrays\":");
-    tail += header.arrays;
   }
   if (header.stream) {
     key("\"stream\":[");

@@ -82,6 +82,10 @@ class Memory:
         self.segments[number] = (fd, mmap.mmap(fd, size))
         return self.segments[number][1]
 
+    def close(self) -> None:
+        for fd, _ in self.segments.values():
+            os.close(fd)
+
     def send(self, command, args, **arrays):
         self.worker._ids += 1
         number = self.worker._ids
@@ -125,8 +129,7 @@ class Memory:
 def memory(full):
     memory = Memory(full(SOURCE))
     yield memory
-    for fd, _ in memory.segments.values():
-        os.close(fd)
+    memory.close()
 
 
 def doubles(memory, number=1, at=0, values=(1.0, 2.0, 3.0), path=(0,), size=64, **changes):
@@ -312,38 +315,3 @@ def test_a_worker_that_was_not_asked_takes_none(greeted):
     worker.send([CALL, 1, worker.generation, "forget", [], {"arrays": {"in": []}}])
     with pytest.raises(Closed):
         worker.receive()
-
-
-def test_numpy_copies_nothing(start):
-    pytest.importorskip("numpy")
-    worker = start(
-        """
-        import numpy as np
-        import lair_worker as lair
-
-        def turned(x): return np.asarray(x).T.tolist()
-        def both(x):
-            view = np.asarray(x)
-            return [view.flags.writeable, str(view.dtype), float(view.sum())]
-        kept = []
-        def keep(x): kept.append(np.asarray(x)[1:])
-        def forget(): kept.clear()
-        def fill(n):
-            out = lair.empty((2, n), "float64")
-            np.asarray(out)[...] = 3
-            return np.asarray(out).T
-        def own(n): return np.arange(n, dtype="int32")[::2]
-        """
-    )
-    worker.greet(features=FEATURES)
-    memory = Memory(worker)
-    where = doubles(memory, values=(1.0, 2.0, 3.0, 4.0), shape=[2, 2], strides=[8, 16])
-    assert memory.call("turned", None, **{"in": [where]})[0] == [[1.0, 2.0], [3.0, 4.0]]
-    assert memory.call("both", None, **{"in": [where]})[0] == [False, "float64", 10.0]
-    assert memory.call("keep", None, **{"in": [where]})[2] == []
-    worker.call("forget")
-    _, arrays, released = memory.call("fill", 2, out=[1, 512, 64])
-    assert released == [(1, 0), (1, 512)]
-    assert arrays[0][1:] == [1, 512, 0, F8, [2, 2], [8, 16]]
-    _, arrays, _ = memory.call("own", 5, out=[1, 512, 64])
-    assert result_of(memory, arrays[0]) == [0, 2, 4]

@@ -142,3 +142,15 @@ def hang(array, path):
     open(path, "w").close()
     while True:
         signal.pause()
+
+
+@lair.command
+def developed(picture):
+    mask = lair.empty(picture["pixels"].shape, "int32")
+    mask.memoryview()[:] = memoryview(b"\1\0\0\0" * mask.size).cast("i")
+    return {"pixels": picture["pixels"], "mask": mask, "name": picture["name"] + "!"}
+
+
+@lair.command
+def developed_all(pictures):
+    return [developed(each) for each in pictures]

@@ -175,6 +175,10 @@ def empty(shape: int | tuple[int, ...] | list[int], dtype: str = "float64") -> A
     (in a coroutine, too) it is memory of this process. ``dtype``: a name, or a ``numpy.dtype``.
     ValueError for what can't be; MemoryError where the host has no room.
     """
+    if native:
+        granted = native.empty_granted(Array, shape, dtype)
+        if granted is not None:
+            return granted  # type: ignore[no-any-return]
     sizes = (shape,) if isinstance(shape, int) else tuple(int(each) for each in shape)
     name = dtype
     if not isinstance(dtype, str):

@@ -26,6 +26,13 @@ const Kind *kind_of(PyObject *typestr) {
   return NULL;
 }
 
+const Kind *kind_named(PyObject *name) {
+  for (size_t i = 0; PyUnicode_Check(name) && i < sizeof kinds / sizeof *kinds; ++i) {
+    if (PyUnicode_CompareWithASCIIString(name, kinds[i].name) == 0) return &kinds[i];
+  }
+  return NULL;
+}
+
 static PyObject *tuple_of(const Py_ssize_t *numbers, Py_ssize_t count) {
   PyObject *tuple = PyTuple_New(count);
   for (Py_ssize_t i = 0; tuple && i < count; ++i) {
@@ -174,10 +181,8 @@ static int is_within(const View *view, Py_ssize_t size) {
   return low >= 0 && high <= size;
 }
 
-PyObject *new_view(PyTypeObject *type, PyObject *block, Py_ssize_t first, PyObject *typestr, PyObject *shape,
+PyObject *new_view(PyTypeObject *type, PyObject *block, Py_ssize_t first, const Kind *kind, PyObject *shape,
                    PyObject *strides, int readonly) {
-  const Kind *kind = kind_of(typestr);
-  if (!kind) return NULL;
   if (!is_sequence(shape) || (strides != Py_None && (!is_sequence(strides) || PySequence_Fast_GET_SIZE(strides) !=
                                                                                  PySequence_Fast_GET_SIZE(shape)))) {
     PyErr_SetString(PyExc_ValueError, "an array of no such shape");
@@ -213,7 +218,8 @@ static PyObject *view_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     PyErr_SetString(PyExc_TypeError, "an array is in a Block");
     return NULL;
   }
-  return new_view(type, block, first, typestr, shape, strides, readonly);
+  const Kind *kind = kind_of(typestr);
+  return kind ? new_view(type, block, first, kind, shape, strides, readonly) : NULL;
 }
 
 static void view_dealloc(PyObject *self) {

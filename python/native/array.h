@@ -9,6 +9,8 @@ typedef struct Kind {
 } Kind;
 // NULL with a ValueError if there is none.
 const Kind *kind_of(PyObject *typestr);
+// As numpy calls it. NULL without one.
+const Kind *kind_named(PyObject *name);
 
 // Part of a mapping. It says of its end by appending its key to a list.
 typedef struct Block {
@@ -35,5 +37,5 @@ typedef struct View {
 // All of these: NULL or -1 with an exception.
 PyObject *new_block(const Names *names, PyObject *mapping, Py_ssize_t offset, Py_ssize_t size, PyObject *key, PyObject *ended);
 // `block` is a Block; `type` is View's, or one that derives from it. `strides`: a sequence, or None.
-PyObject *new_view(PyTypeObject *type, PyObject *block, Py_ssize_t first, PyObject *typestr, PyObject *shape,
+PyObject *new_view(PyTypeObject *type, PyObject *block, Py_ssize_t first, const Kind *kind, PyObject *shape,
                    PyObject *strides, int readonly);

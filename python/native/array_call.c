@@ -2,22 +2,18 @@
 // is one array. Everything else is left to them; both work on the same lists and dicts, which are an Arrays' slots.
 #include "array.h"
 
-#define SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_places) X(_keys) X(_grant) X(_rooms)
-typedef struct {
-#define SLOT(name) PyObject **name;
-  SLOTS(SLOT)
-  PyObject *arrays;  // whose they are; the protocol keeps it
-} Slots;
-
-// Of the loop's protocol; 0: there is no Arrays yet. -1 with an exception.
-static int find_slots(const Loop *loop, Slots *slots) {
+// 0: there is no Arrays yet. -1 with an exception.
+static int find_slots(Loop *loop) {
+  ArraySlots *slots = &loop->slots;
+  if (slots->arrays) return 1;
   PyObject *arrays = PyObject_GetAttr(loop->protocol, loop->names->_arrays);
   if (!arrays) return -1;
-  Py_DECREF(slots->arrays = arrays);
+  Py_DECREF(arrays);  // the protocol keeps it
   if (arrays == Py_None) return 0;
 #define FIND(name) \
   if (!(slots->name = slot_of(arrays, loop->names->name))) return -1;
-  SLOTS(FIND)
+  ARRAY_SLOTS(FIND)
+  slots->arrays = arrays;
   return 1;
 }
 
@@ -55,7 +51,7 @@ static PyObject *inner_of(PyObject *args, PyObject *path) {
 }
 
 // Puts one argument into its place. 0, without an exception: this is for Python to do.
-static int put_argument(const Loop *loop, const Slots *slots, PyTypeObject *type, PyObject *args, PyObject *said) {
+static int put_argument(const Loop *loop, const ArraySlots *slots, PyTypeObject *type, PyObject *args, PyObject *said) {
   Py_ssize_t offset, size, first;
   if (!PyList_CheckExact(said) || PyList_GET_SIZE(said) != 9) return 0;
   PyObject **part = ((PyListObject *)said)->ob_item, *path = part[0];
@@ -70,7 +66,8 @@ static int put_argument(const Loop *loop, const Slots *slots, PyTypeObject *type
   int done = -1;
   if (block && count_view(*slots->_counts, key) == 0 && PyList_Append(*slots->_keys, key) == 0 &&
       PyList_Append(*slots->_places, place) == 0) {
-    PyObject *array = new_view(type, block, first, part[5], part[6], part[7], part[8] != Py_True);
+    const Kind *kind = kind_of(part[5]);
+    PyObject *array = kind ? new_view(type, block, first, kind, part[6], part[7], part[8] != Py_True) : NULL;
     if (array && PyObject_SetItem(inner, step, array) == 0) done = 1;
     Py_XDECREF(array);
   }
@@ -88,7 +85,7 @@ static int put_new_list(PyObject **slot) {
   return 0;
 }
 
-static int put_grant(const Slots *slots, PyObject *grant) {
+static int put_grant(const ArraySlots *slots, PyObject *grant) {
   if (!grant || grant == Py_None) return 1;
   if (!PyList_CheckExact(grant) || PyList_GET_SIZE(grant) != 3) return 0;
   PyObject *key = key_of(PyList_GET_ITEM(grant, 0), PyList_GET_ITEM(grant, 1));
@@ -99,7 +96,7 @@ static int put_grant(const Slots *slots, PyObject *grant) {
   return 1;
 }
 
-static int enter_with(const Loop *loop, const Slots *slots, PyObject *args, PyObject *said) {
+static int enter_with(const Loop *loop, const ArraySlots *slots, PyObject *args, PyObject *said) {
   PyObject *in = PyDict_GetItemWithError(said, loop->names->in);
   PyObject *type = PyObject_GetAttr(slots->arrays, loop->names->_array_type);
   int done = !type ? -1 : PyErr_Occurred() ? -1 : put_grant(slots, PyDict_GetItemWithError(said, loop->names->out));
@@ -112,7 +109,7 @@ static int enter_with(const Loop *loop, const Slots *slots, PyObject *args, PyOb
 }
 
 // Takes the arrays away again; a list of the keys that this call has had.
-static int take_back(const Slots *slots) {
+static int take_back(const ArraySlots *slots) {
   int failed = 0;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(*slots->_places); ++i) {
     PyObject *place = PyList_GET_ITEM(*slots->_places, i);
@@ -126,24 +123,24 @@ static int take_back(const Slots *slots) {
 }
 
 // 1: they are in their places; 0, with nothing changed: this is for Python to do.
-static int enter(const Loop *loop, PyObject *call, PyObject *args, PyObject *said) {
-  Slots slots;
+static int enter(Loop *loop, PyObject *call, PyObject *args, PyObject *said) {
+  const ArraySlots *slots = &loop->slots;
   if (!PyDict_CheckExact(said) || PyDict_GetItemWithError(said, loop->names->dropped)) return 0;
-  int done = PyErr_Occurred() ? -1 : find_slots(loop, &slots);
+  int done = PyErr_Occurred() ? -1 : find_slots(loop);
   if (done <= 0) return done;
-  if (put_new_list(slots._places) < 0 || put_new_list(slots._keys) < 0 || put_new_list(slots._rooms) < 0) return -1;
-  set_slot(slots._grant, Py_None);
-  set_slot(slots._call, call);
-  done = enter_with(loop, &slots, args, said);
+  if (put_new_list(slots->_places) < 0 || put_new_list(slots->_keys) < 0 || put_new_list(slots->_rooms) < 0) return -1;
+  set_slot(slots->_grant, Py_None);
+  set_slot(slots->_call, call);
+  done = enter_with(loop, slots, args, said);
   if (done > 0) return 1;
   // Python does it all again, and finds the words for what is wrong.
   if (done < 0 && PyErr_ExceptionMatches(PyExc_Exception)) PyErr_Clear();
   if (PyErr_Occurred()) return -1;
-  return take_back(&slots);
+  return take_back(slots);
 }
 
 // The views that have ended since are no longer counted; their keys are the call's, too.
-static int count_ended(const Slots *slots) {
+static int count_ended(const ArraySlots *slots) {
   PyObject *ended = *slots->_ended;
   for (Py_ssize_t count; (count = PyList_GET_SIZE(ended)) > 0;) {
     PyObject *key = PyList_GET_ITEM(ended, count - 1);
@@ -161,7 +158,7 @@ static int count_ended(const Slots *slots) {
 }
 
 // RELEASE of those of which there is no view any more, as a frame; empty: there are none.
-static int put_release(const Loop *loop, const Slots *slots, PyObject *number, Buffer *frame) {
+static int put_release(const Loop *loop, const ArraySlots *slots, PyObject *number, Buffer *frame) {
   PyObject *generation = PyLong_FromLongLong(loop->generation), *released = PyList_New(0), *seen = PySet_New(NULL);
   int failed = !generation || !released || !seen;
   for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(*slots->_keys); ++i) {
@@ -183,17 +180,15 @@ static int put_release(const Loop *loop, const Slots *slots, PyObject *number, B
 }
 
 static int leave(const Loop *loop, PyObject *number, Buffer *frame) {
-  Slots slots;
-  if (find_slots(loop, &slots) <= 0 || take_back(&slots) < 0 || count_ended(&slots) < 0 ||
-      put_release(loop, &slots, number, frame) < 0)
-    return -1;
-  return put_new_list(slots._keys);
+  const ArraySlots *slots = &loop->slots;
+  if (take_back(slots) < 0 || count_ended(slots) < 0 || put_release(loop, slots, number, frame) < 0) return -1;
+  return put_new_list(slots->_keys);
 }
 
 // --- results -----------------------------------------------------------------------------------------
 
 // The block's key, if it is room that this call has had: borrowed.
-static PyObject *room_of(const Slots *slots, const View *view) {
+static PyObject *room_of(const ArraySlots *slots, const View *view) {
   PyObject *key = ((Block *)view->block)->key;
   for (Py_ssize_t i = 0; key && i < PyList_GET_SIZE(*slots->_rooms); ++i) {
     PyObject *room = PyList_GET_ITEM(*slots->_rooms, i);
@@ -203,11 +198,59 @@ static PyObject *room_of(const Slots *slots, const View *view) {
   return NULL;
 }
 
+// A tuple of numbers; NULL: it is no plain shape.
+static PyObject *plain_shape(PyObject *shape, const Kind *kind, Py_ssize_t *size) {
+  PyObject *tuple = PyLong_CheckExact(shape)     ? PyTuple_Pack(1, shape)
+                    : PyTuple_CheckExact(shape) ? (Py_INCREF(shape), shape)
+                    : PyList_CheckExact(shape)  ? PyList_AsTuple(shape)
+                                                : NULL;
+  *size = kind->size;
+  for (Py_ssize_t i = 0; tuple && i < PyTuple_GET_SIZE(tuple); ++i) {
+    Py_ssize_t each;
+    if (!natural(PyTuple_GET_ITEM(tuple, i), &each) || __builtin_mul_overflow(*size, each, size)) Py_CLEAR(tuple);
+  }
+  return tuple;
+}
+
+// The room in use: as Arrays.room.
+static PyObject *take_grant(Loop *loop, Py_ssize_t size) {
+  const ArraySlots *slots = &loop->slots;
+  if (!PyList_CheckExact(*slots->_grant) || PyList_GET_SIZE(*slots->_grant) != 3) return NULL;
+  PyObject **grant = ((PyListObject *)*slots->_grant)->ob_item;
+  PyObject *segment = PyDict_GetItemWithError(*slots->_segments, grant[0]);
+  Py_ssize_t offset, length;
+  if (!segment || !natural(grant[1], &offset) || !natural(grant[2], &length) || size > length) return NULL;
+  PyObject *key = key_of(grant[0], grant[1]);
+  PyObject *block = key ? new_block(loop->names, segment, offset, length, key, *slots->_ended) : NULL;
+  PyObject *room = block ? Py_BuildValue("NOO", PyLong_FromVoidPtr(((Block *)block)->data), grant[2], key) : NULL;
+  if (!room || count_view(*slots->_counts, key) < 0 || PyList_Append(*slots->_rooms, room) < 0) Py_CLEAR(block);
+  if (block) set_slot(slots->_grant, Py_None);
+  Py_XDECREF(room);
+  Py_XDECREF(key);
+  return block;
+}
+
+PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+  Names *names = PyModule_GetState(module);
+  Loop *loop = names->loop;
+  const Kind *kind = count == 3 ? kind_named(args[2]) : NULL;
+  if (!kind || !loop || !loop->slots.arrays || *loop->slots._call == Py_None || *loop->slots._grant == Py_None) Py_RETURN_NONE;
+  PyObject *midcall = PyObject_GetAttr(loop->protocol, names->_midcall);
+  if (!midcall) return NULL;
+  Py_DECREF(midcall);
+  if (midcall != Py_None) Py_RETURN_NONE;  // perhaps within a coroutine
+  Py_ssize_t size;
+  PyObject *shape = plain_shape(args[1], kind, &size), *block = shape ? take_grant(loop, size) : NULL;
+  PyObject *array = block ? new_view((PyTypeObject *)args[0], block, 0, kind, shape, Py_None, 0) : NULL;
+  Py_XDECREF(block);
+  Py_XDECREF(shape);
+  if (array || PyErr_Occurred()) return array;
+  Py_RETURN_NONE;
+}
+
 int put_array_result(Loop *loop, PyObject *number, PyObject *value) {
-  Slots slots;
   const View *view = (View *)value;
-  const int found = find_slots(loop, &slots);
-  PyObject *key = found > 0 && view->contiguous ? room_of(&slots, view) : NULL;
+  PyObject *key = loop->slots.arrays && view->contiguous ? room_of(&loop->slots, view) : NULL;
   if (!key) return PyErr_Occurred() ? -1 : 0;
   PyObject *shape = PyObject_GetAttr(value, loop->names->shape);
   PyObject *place = shape ? Py_BuildValue("[[[]OOnsOO]]", PyTuple_GET_ITEM(key, 0), PyTuple_GET_ITEM(key, 1), view->first,

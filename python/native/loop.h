@@ -18,7 +18,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13, R
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
   X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) \
-  X(_generation) X(_grant) X(_keys) X(_max_frame) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) X(_take) X(_worker) \
+  X(_generation) X(_grant) X(_keys) X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) X(_take) X(_worker) \
   X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) X(dropped) \
   X(ending) X(hit) X(in) X(journal_fd) X(look_for_cancel) X(meta) \
   X(number) X(out) X(receive) X(requested) X(rung) \
@@ -28,9 +28,18 @@ typedef struct {
 #define DECLARE(name) PyObject *name;
   NAMES(DECLARE)
   PyObject *block_type, *view_type;  // array.c
+  struct Loop *loop;                 // that runs
 } Names;
 
+// Where the Arrays of _arrays.py has these.
+#define ARRAY_SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_places) X(_keys) X(_grant) X(_rooms)
 typedef struct {
+  PyObject *arrays;  // whose they are, and which the protocol keeps; NULL: there is none yet
+#define SLOT(name) PyObject **name;
+  ARRAY_SLOTS(SLOT)
+} ArraySlots;
+
+typedef struct Loop {
   Names *names;
   PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
   Py_buffer buffer;  // the channel's: what fits into it is read into it
@@ -42,6 +51,7 @@ typedef struct {
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
+  ArraySlots slots;
 } Loop;
 
 // As Journal in _batch.py. The host reads it when this process is dead, so what counts is the order of the writes.
@@ -91,5 +101,7 @@ PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double 
 int add_array_types(PyObject *module, Names *names);
 // array_call.c: as serve_batch, for a call with `meta.arrays`. NULL without an exception: it is for Python to do.
 PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double received);
+// empty_granted(type, shape, dtype): an array in the room that came with the call; None: that is for Python to find.
+PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count);
 // 1: the value is an array, and loop->out its RESULT; 0: it is none that can go as it is.
 int put_array_result(Loop *loop, PyObject *number, PyObject *value);

@@ -236,9 +236,11 @@ PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t coun
   const Kind *kind = count == 3 ? kind_named(args[2]) : NULL;
   if (!kind || !loop || !loop->slots.arrays || *loop->slots._call == Py_None || *loop->slots._grant == Py_None) Py_RETURN_NONE;
   PyObject *midcall = PyObject_GetAttr(loop->protocol, names->_midcall);
-  if (!midcall) return NULL;
-  Py_DECREF(midcall);
-  if (midcall != Py_None) Py_RETURN_NONE;  // perhaps within a coroutine
+  PyObject *in_loop = midcall && midcall != Py_None ? PyObject_GetAttr(midcall, names->in_loop) : midcall;
+  if (midcall && midcall != Py_None) Py_DECREF(midcall);
+  if (!in_loop) return NULL;
+  Py_DECREF(in_loop);
+  if (in_loop == Py_True) Py_RETURN_NONE;  // a coroutine's
   Py_ssize_t size;
   PyObject *shape = plain_shape(args[1], kind, &size), *block = shape ? take_grant(loop, size) : NULL;
   PyObject *array = block ? new_view((PyTypeObject *)args[0], block, 0, kind, shape, Py_None, 0) : NULL;

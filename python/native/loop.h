@@ -20,7 +20,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13, R
   X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) \
   X(_generation) X(_grant) X(_keys) X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) X(_take) X(_worker) \
   X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) X(dropped) \
-  X(ending) X(hit) X(in) X(journal_fd) X(look_for_cancel) X(meta) \
+  X(ending) X(hit) X(in) X(in_loop) X(journal_fd) X(look_for_cancel) X(meta) \
   X(number) X(out) X(receive) X(requested) X(rung) \
   X(send) X(send_both) X(send_rest) X(session_number) X(shape) X(sink) X(source) X(stream) X(too_long)
 

@@ -106,19 +106,17 @@ TEST_F(ArrayForms, AreItemsOfMaps) {
   EXPECT_EQ((*each[0])(2), 20);
 }
 
-// `take` is called with what the call has come to, once there is nobody but the coroutine to keep it.
-template <class Take>
-Task await_array(Pool& pool, Array<double> from, Take take) {
+Detached await_array(Pool& pool, Array<double> from, std::promise<Array<double>> got) {
   auto call = pool.co_call<Array<double>>("echo", from);
-  take(co_await std::move(call));
+  got.set_value(co_await std::move(call));
 }
 
 TEST_F(ArrayForms, AreAwaited) {
   Pool pool(one_worker());
   std::promise<Array<double>> got;
-  const Task waiting =
-      await_array(pool, counted(pool, 6), [&](Array<double> array) { got.set_value(std::move(array)); });
-  const Array<double> array = got.get_future().get();
+  auto future = got.get_future();
+  await_array(pool, counted(pool, 6), std::move(got));
+  const Array<double> array = future.get();
   EXPECT_EQ(array(5), 5);
 }
 
@@ -149,7 +147,9 @@ void expect_flat(const char* whose, const Held& before, const Held& after) {
   EXPECT_EQ(after.of_arrays, before.of_arrays) << whose;
   EXPECT_LE(after.mappings, before.mappings + 16) << whose;  // malloc and threads have theirs
   // A sanitizer keeps what has been freed.
-  if (!kSanitized) EXPECT_LE(after.resident, before.resident + (16u << 20)) << whose;
+  if (!kSanitized) {
+    EXPECT_LE(after.resident, before.resident + (16u << 20)) << whose;
+  }
   std::printf("%s: %zu descriptors, %zu mappings (%zu of arrays), %.1f -> %.1f MiB\n", whose, after.files,
               after.mappings, after.of_arrays, static_cast<double>(before.resident) / (1 << 20),
               static_cast<double>(after.resident) / (1 << 20));

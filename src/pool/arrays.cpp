@@ -86,7 +86,8 @@ void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_
   arrays.grant.reset();
   if (arrays.empty() && lent.blocks.empty()) return;
   wire::ArraysOfCall said{.wanted = arrays.taken != nullptr};
-  for (const CallArrays::Argument& argument : arrays.arguments) said.arguments.push_back(argument.where);
+  // Lent, for another try may need them.
+  for (CallArrays::Argument& argument : arrays.arguments) said.arguments.push_back(std::move(argument.where));
   if (said.wanted) {
     if (const std::size_t bytes = arena.expected(command)) {
       // Where there is none, the worker asks.
@@ -96,6 +97,8 @@ void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_
   said.dropped = arena.gone(lent.segments);
   for (const std::uint32_t number : said.dropped) std::erase(lent.segments, number);
   arrays.encoded = wire::encode_arrays(said, packed);
+  for (std::size_t i = 0; i < arrays.arguments.size(); ++i)
+    arrays.arguments[i].where = std::move(said.arguments[i]);
 }
 
 void lend(Record& record, CallArrays& arrays) {

@@ -1,6 +1,7 @@
 #include "wire/arrays.hpp"
 
-#include "wire/msgpack.hpp"
+#include <array>
+#include <lair/typed.hpp>
 
 namespace lair::wire {
 
@@ -9,22 +10,28 @@ namespace {
 // More dimensions than numpy has.
 constexpr std::size_t kMostDimensions = 64;
 
-Json shape_json(const Shape& shape) {
-  Json text = Json::array();
-  for (const std::size_t each : shape) text.push_back(each);
-  return text;
-}
-
-Json argument_json(const ArrayArgument& array) {
-  const bool contiguous = array.strides == detail::contiguous_strides(array.dtype, array.shape);
-  Json strides;
-  if (!contiguous) {
-    strides = Json::array();
-    for (const std::ptrdiff_t each : array.strides) strides.push_back(each);
+void write_argument(detail::ValueWriter& out, const ArrayArgument& array) {
+  out.begin_array(9);
+  out.element();
+  out.json(array.path);
+  for (const std::uint64_t each :
+       {std::uint64_t{array.block.segment}, array.block.offset, array.block.size, array.first}) {
+    out.element();
+    out.integer(each);
   }
-  return Json::array({array.path, array.block.segment, array.block.offset, array.block.size, array.first,
-                      std::string(array_typestr(array.dtype)), shape_json(array.shape), std::move(strides),
-                      array.inout});
+  out.element();
+  out.text(array_typestr(array.dtype));
+  out.element();
+  detail::write(out, array.shape);
+  out.element();
+  if (array.strides == detail::contiguous_strides(array.dtype, array.shape)) {
+    out.null();
+  } else {
+    detail::write(out, array.strides);
+  }
+  out.element();
+  out.boolean(array.inout);
+  out.end_array();
 }
 
 template <class Number>
@@ -61,19 +68,31 @@ bool read_strides(const Json& from, ArrayResult& array) {
 }  // namespace
 
 std::string encode_arrays(const ArraysOfCall& arrays, bool packed) {
-  Json in = Json::array();
-  for (const ArrayArgument& array : arrays.arguments) in.push_back(argument_json(array));
-  Json said = {{"in", std::move(in)}};
-  if (arrays.wanted) {
-    said["out"] = arrays.grant
-                      ? Json::array({arrays.grant->segment, arrays.grant->offset, arrays.grant->size})
-                      : Json();
+  std::string said;
+  detail::ValueWriter out(said, packed, 2);
+  out.begin_object(1 + std::size_t{arrays.wanted} + std::size_t{!arrays.dropped.empty()});
+  out.key("in");
+  out.begin_array(arrays.arguments.size());
+  for (const ArrayArgument& array : arrays.arguments) {
+    out.element();
+    write_argument(out, array);
   }
-  if (!arrays.dropped.empty()) said["dropped"] = arrays.dropped;
-  if (!packed) return said.dump();
-  std::string out;
-  (void)append_packed_value(out, said, 2);  // there is nothing in it that cannot be sent
-  return out;
+  out.end_array();
+  if (arrays.wanted) {
+    out.key("out");
+    if (arrays.grant) {
+      detail::write(
+          out, std::array<std::uint64_t, 3>{arrays.grant->segment, arrays.grant->offset, arrays.grant->size});
+    } else {
+      out.null();
+    }
+  }
+  if (!arrays.dropped.empty()) {
+    out.key("dropped");
+    detail::write(out, arrays.dropped);
+  }
+  out.end_object();
+  return said;  // there is nothing in it that cannot be sent
 }
 
 std::optional<std::vector<ArrayResult>> decode_array_results(const Json& said) {

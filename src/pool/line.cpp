@@ -40,9 +40,33 @@ std::uint64_t Line::append(std::string_view head, std::string_view arguments, st
   return end;
 }
 
+void Line::write_with(std::string_view frame, int fd, std::shared_ptr<const void> owner) {
+  descriptors_.push_back({.at = written_ + unsent(), .fd = fd, .owner = std::move(owner)});
+  write(frame);
+}
+
+// What goes before a descriptor's frame leaves by itself.
+worker::Channel::Moved Line::move(std::string_view bytes) {
+  worker::Channel::Moved all;
+  while (all.bytes < bytes.size()) {
+    const std::uint64_t at = written_ + all.bytes;
+    std::string_view piece = bytes.substr(all.bytes);
+    const bool with = !descriptors_.empty() && descriptors_.front().at == at;
+    const std::size_t next = with ? 1 : 0;
+    if (descriptors_.size() > next) piece = piece.substr(0, descriptors_[next].at - at);
+    const auto moved = channel().write_now(piece, with ? descriptors_.front().fd : -1);
+    all.bytes += moved.bytes;
+    all.broken = moved.broken;
+    all.refusal = moved.refusal;
+    if (with && moved.bytes > 0) descriptors_.pop_front();
+    if (moved.bytes < piece.size()) break;
+  }
+  return all;
+}
+
 void Line::flush() {
   if (broken_ || begins_ == out_.size()) return;
-  const auto moved = channel().write_now(std::string_view(out_).substr(begins_));
+  const auto moved = move(std::string_view(out_).substr(begins_));
   broken_ = moved.broken;
   written_ += moved.bytes;
   signal();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,8 @@ class Line {
   }
   // The same, but it leaves with the next `flush`, together with what is appended until then.
   std::uint64_t append(std::string_view head, std::string_view arguments, std::string_view tail);
+  // A frame with a descriptor, which `owner` keeps open.
+  void write_with(std::string_view frame, int fd, std::shared_ptr<const void> owner);
   void flush();
   // Its process gets the signal when so much has left: whoever hears a bell finds the frame that it is for.
   void signal_when_written(std::uint64_t end, int signal_number);
@@ -63,6 +66,7 @@ class Line {
   void unwatch();
   void signal();
   void refuse(int error);
+  worker::Channel::Moved move(std::string_view bytes);
 
   const RecordPtr record_;
   os::Poller& poller_;
@@ -74,6 +78,12 @@ class Line {
   int refusal_ = 0;
   std::uint64_t signal_at_ = 0;
   int signal_ = 0;
+  struct Descriptor {
+    std::uint64_t at;  // the byte that it goes with
+    int fd;
+    std::shared_ptr<const void> owner;
+  };
+  std::deque<Descriptor> descriptors_;
   std::string out_;
   std::size_t begins_ = 0;  // of `out_`: the rest has left
   std::uint64_t written_ = 0;

@@ -214,7 +214,9 @@ void Reactor::send(AsyncCall& call) {
                        .traceparent = call.course.traceparent,
                        .chain = call.chain,
                        .stream = call.course.stream,
-                       .session = Shell::session_of(call.course, *call.hold)},
+                       .session = Shell::session_of(call.course, *call.hold),
+                       .arrays = &call.course.arrays,
+                       .arena = shell_.arena_.get()},
                       !line->calls.empty());
   if (auto* refused = std::get_if<Attempt>(&made)) return attempted(call, std::move(*refused));
   if (!line->watch()) {
@@ -226,7 +228,7 @@ void Reactor::send(AsyncCall& call) {
   call.header = addressed.header;
   call.stage = Stage::kOnWorker;
   line->calls[call.header.id] = call.key;
-  const auto& [head, arguments, tail] = addressed.frame;
+  const auto& [head, arguments, tail, fd] = addressed.frame;
   if (record->announcement->concurrency > 1) {  // there may be more for it, which can go in one piece
     call.written_at = line->append(head, arguments, tail);
     line->unsent() < kEnough ? unflushed_.push_back(tag) : line->flush();

@@ -90,6 +90,7 @@ class Reactor final : public Parker::Listener {
   void on_line(std::uint64_t tag, bool again = false);
   void said(Line& line, std::string_view payload);
   void said(Line& line, AsyncCall& call, wire::Reply reply);
+  bool serve_arrays(Line& line, AsyncCall& call, const wire::Callback& asked);
   void lost(std::uint64_t tag, const worker::Channel::NoReply& end);
   // True: it was the last one, and the channel is of no use any more.
   bool leave(AsyncCall& call, bool well);

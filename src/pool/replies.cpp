@@ -74,8 +74,14 @@ void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
     return;
   }
   if (auto* asked = std::get_if<wire::Callback>(&reply)) return serve(line, call, std::move(*asked));
+  if (took_release(line.record(), reply)) return;
   const std::uint64_t tag = line.tag();
   if (line.written() < call.written_at) reply = wire::Malformed{"its end came before the request had left"};
+  if (giving_up) {
+    line.record().lent.settle();
+  } else {
+    take_results(line.record(), *shell_.arena_, call.course.arrays, call.command, reply);
+  }
   const bool broken = std::holds_alternative<wire::Malformed>(reply) ||
                       (!giving_up && std::holds_alternative<wire::Cancelled>(reply));
   if (giving_up) {
@@ -118,6 +124,7 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
     line.write(wire::encode_callback_result(call.header.id, call.header.generation, number, gone));
     return;
   }
+  if (serve_arrays(line, call, asked)) return;
   call.asked.insert(number);
   const std::string name = asked.name;
   const auto work =
@@ -138,6 +145,39 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
   } catch (...) {
     served(call.key, call.attempts, number, detail::host_function_threw_something());
   }
+}
+
+// A worker wants memory for arrays. False: it wants something else.
+bool Reactor::serve_arrays(Line& line, AsyncCall& call, const wire::Callback& asked) {
+  Record& record = line.record();
+  if (asked.name == kAllocateArray && record.announcement->arrays) {
+    const auto bytes = bytes_asked(asked);
+    if (bytes && shell_.arena_->find(*bytes) == nullptr) {
+      // A new segment, which the system zeroes: then there is room.
+      call.asked.insert(asked.number);
+      store_thread_.run([mailbox = mailbox_, arena = shell_.arena_, key = call.key, attempt = call.attempts,
+                         number = asked.number, bytes = *bytes] {
+        mailbox->post([key, attempt, number, block = arena->allocate(bytes)](Reactor& reactor) {
+          AsyncCall* const asker = reactor.find(key);
+          if (asker == nullptr || asker->attempts != attempt || asker->stage != Stage::kOnWorker) return;
+          if (!block) return reactor.served(key, attempt, number, block.error());
+          reactor.line_of(*asker)->record().lent.lend(*block);
+          reactor.served(key, attempt, number, json_of((*block)->at()));
+        });
+      });
+      return true;
+    }
+  }
+  auto answer = pool::serve_arrays(record, *shell_.arena_, asked);
+  if (!answer) return false;
+  const std::string frame = callback_frame(*record.announcement, call.header, asked.number, answer->result);
+  if (answer->segment) {
+    const int fd = answer->segment->fd();
+    line.write_with(frame, fd, std::move(answer->segment));
+  } else {
+    line.write(frame);
+  }
+  return true;
 }
 
 void Reactor::served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result) {

@@ -68,7 +68,7 @@ class Channel {
     bool broken = false;    // the peer is gone, or the system refuses
     int refusal = 0;        // then its errno
   };
-  Moved write_now(std::string_view bytes);
+  Moved write_now(std::string_view bytes, int fd = -1);  // `fd` goes with the first byte
   bool is_socket() const { return stream_.is_socket(); }
   int out_fd() const { return stream_.out_fd(); }
   // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.

@@ -12,7 +12,7 @@ namespace lair::pool {
 static constexpr std::size_t kSlack = 64u << 10;
 
 bool Line::watch() {
-  if (watched_) return true;
+  if (watched_ || paused_) return true;
   if (!poller_.add(channel().fd(), tag_)) return false;
   // On a socket the supervisor ends the wait of a dead worker's channel; on pipes it cannot.
   if (!channel().is_socket() && !poller_.add(record_->process.exit_fd.get(), tag_)) {
@@ -31,6 +31,19 @@ void Line::unwatch() {
     poller_.remove(record_->process.exit_fd.get());
     if (waits_for_room_) poller_.remove(channel().out_fd());
   }
+}
+
+void Line::pause() {
+  unwatch();
+  watched_ = waits_for_room_ = false;
+  paused_ = true;
+}
+
+bool Line::resume() {
+  paused_ = false;
+  if (!watch()) return false;
+  flush();
+  return true;
 }
 
 std::uint64_t Line::append(std::string_view head, std::string_view arguments, std::string_view tail) {
@@ -80,7 +93,7 @@ void Line::flush() {
   }
   if (moved.refusal != 0) refuse(moved.refusal);
   const bool waits = !all && !broken_;
-  if (waits == waits_for_room_) return;
+  if (waits == waits_for_room_ || paused_) return;
   if (channel().is_socket()) {
     poller_.also_writable(channel().fd(), tag_, waits);
   } else if (waits) {

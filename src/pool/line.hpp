@@ -56,6 +56,12 @@ class Line {
   // Has more to read than one turn takes: it goes on in the next.
   bool goes_on = false;
 
+  // While a frame is decoded elsewhere no other is read: they count in their order. It is not watched, but can be written to.
+  void pause();
+  // False, with errno set: the system has no room to watch it again.
+  [[nodiscard]] bool resume();
+  bool paused() const { return paused_; }
+
   std::size_t unsent() const { return out_.size() - begins_; }
   // Part of a frame has left, and part has not: whoever has the channel next would be misread.
   bool mid_frame() const { return written_ != whole_; }
@@ -73,6 +79,7 @@ class Line {
   const std::uint64_t tag_;
   std::vector<std::uint64_t>& refused_;
   bool watched_ = false;
+  bool paused_ = false;
   bool waits_for_room_ = false;
   bool broken_ = false;  // nothing can be written: reading will tell why, or `refusal_`
   int refusal_ = 0;

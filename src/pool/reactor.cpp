@@ -360,8 +360,10 @@ void Reactor::on_timer(AsyncCall& call) {
     case Stage::kQueued:
       return give_up(call);
     case Stage::kOnWorker:
+      if (is_heard_elsewhere(call)) return;
       return abandon(call, Channel::Failure::kDeadline);
     case Stage::kGivingUp:
+      if (is_heard_elsewhere(call)) return;
       if (SteadyClock::now() < call.gives_up_by) return ring(call);
       give_back(call, {.clean = false, .reason = call.gives_up});
       return forget(call);
@@ -376,6 +378,7 @@ void Reactor::on_timer(AsyncCall& call) {
 void Reactor::stop(std::uint64_t key) {
   AsyncCall* call = find(key);
   if (call == nullptr) return;
+  if (call->stage == Stage::kOnWorker && is_heard_elsewhere(*call)) return;
   if (call->stage == Stage::kOnWorker) return abandon(*call, Channel::Failure::kStopped);
   if (call->stage == Stage::kQueued) return give_up(*call);
   if (call->stage == Stage::kPausing) return arm(*call, SteadyClock::now());

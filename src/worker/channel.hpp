@@ -75,6 +75,8 @@ class Channel {
   bool send_now(std::string_view frame);
   // Reads what is there. A frame, nothing yet (nullopt), or the end.
   std::variant<std::string_view, std::nullopt_t, NoReply> receive_now();
+  // That frame, to keep.
+  wire::OwnedFrame keep(std::string_view frame) { return reader_.keep(frame); }
 
   // The first bytes read that made no frame, for messages.
   std::string_view held() const { return reader_.held(); }

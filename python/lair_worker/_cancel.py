@@ -103,8 +103,8 @@ class Door:
         if call is None or self._busy:
             self.rung = True
         elif frame is not None and frame.f_code is self._enters and call.number != self._spared:
-            # The command is about to begin, or is not written in Python, or has ended: its value, which may be a
-            # coroutine that must be awaited, would be lost with this frame.
+            # The command is about to begin, or is not Python's, or has ended: its value, which may be
+            # a coroutine that must be awaited, would be lost with this frame.
             self._spared = call.number
             self.rung = True
             ring_again(_AGAIN_AFTER)

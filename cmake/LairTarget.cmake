@@ -16,6 +16,8 @@ function(lair_target target)
   # Functions in sections of their own, so that the keeper can leave out what it does not call.
   target_compile_options(${target} PRIVATE -ffunction-sections -fdata-sections)
   if(LAIR_DEVELOPER)
+    # Of sources that CMake names in full, too: so that the compiler's cache serves a tree that lies elsewhere.
+    target_compile_options(${target} PRIVATE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
     target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
     # Designated initialisers name what differs from the default; g++ 12 would have them name everything.
     target_compile_options(${target} PRIVATE -Wno-missing-field-initializers)

@@ -41,7 +41,7 @@ function(lair_quick_to_compile target)
     target_compile_options(${target} PRIVATE -fno-sanitize=alignment)
   endif()
   if(target STREQUAL "lair-test-support-objects")
-    target_precompile_headers(${target} PRIVATE tests/support/precompiled.hpp)
+    target_precompile_headers(${target} PRIVATE <support/precompiled.hpp>)
   else()
     target_precompile_headers(${target} REUSE_FROM lair-test-support-objects)
   endif()
@@ -49,14 +49,14 @@ endfunction()
 
 add_library(lair-test-support INTERFACE)
 target_include_directories(lair-test-support INTERFACE ${PROJECT_SOURCE_DIR}/tests)
-target_compile_definitions(lair-test-support INTERFACE
-  LAIR_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LAIR_TEST_BIN_DIR="${PROJECT_BINARY_DIR}/bin")
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.cpp)
 if(NOT quick)
   list(FILTER support_sources EXCLUDE REGEX "/support/json\\.cpp$")
 endif()
 # All that the hosts take from there.
-set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/json.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+set_source_files_properties(tests/support/json.cpp tests/support/paths.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+set_source_files_properties(tests/support/paths.cpp PROPERTIES COMPILE_DEFINITIONS
+  "LAIR_TEST_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\";LAIR_TEST_BIN_DIR=\"${PROJECT_BINARY_DIR}/bin\"")
 if(support_sources)
   add_library(lair-test-support-objects STATIC ${support_sources})
   lair_target(lair-test-support-objects)
@@ -64,8 +64,6 @@ if(support_sources)
   target_link_libraries(lair-test-support-objects PUBLIC ${lair_private} spdlog::spdlog SQLite::SQLite3 tsl::robin_map
                                                           GTest::gtest GTest::gmock)
   target_include_directories(lair-test-support-objects PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_compile_definitions(lair-test-support-objects PRIVATE
-    $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
   target_link_libraries(lair-test-support INTERFACE lair-test-support-objects)
 endif()
 # After the support library: a main() of its own wins over GoogleTest's.
@@ -128,8 +126,6 @@ foreach(folder ${folders})
     lair_quick_to_compile(${helper})
     target_link_libraries(${helper} PRIVATE lair-test-support-objects)  # with the precompiled header
     target_include_directories(${helper} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-    target_compile_definitions(${helper} PRIVATE
-      $<TARGET_PROPERTY:lair-test-support,INTERFACE_COMPILE_DEFINITIONS>)
     list(APPEND helpers ${helper})
   endforeach()
 

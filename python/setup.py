@@ -6,8 +6,16 @@ from setuptools import Extension, setup
 
 native = Extension(
     "lair_worker._native",
-    ["native/native.c", "native/batch.c", "native/stream.c", "native/msgpack.c"],
-    depends=["native/loop.h", "native/native.h"],
+    [
+        "native/native.c",
+        "native/array.c",
+        "native/array_call.c",
+        "native/object.c",
+        "native/batch.c",
+        "native/stream.c",
+        "native/msgpack.c",
+    ],
+    depends=["native/array.h", "native/loop.h", "native/native.h"],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
 )
 setup(ext_modules=[native] if os.environ.get("LAIR_NATIVE") == "on" else [])

@@ -283,6 +283,7 @@ class [[nodiscard]] CallOperation {
  private:
   struct Decode {
     std::string command;
+    std::shared_ptr<lair::detail::TakenArrays> kept = {};  // until they are in the R
     Result<R> operator()(Result<Json> reply) { return lair::detail::result_as<R>(command, std::move(reply)); }
   };
 
@@ -292,8 +293,8 @@ class [[nodiscard]] CallOperation {
                     Json arguments) const {
       using Finish = detail::Finish<R, kThrows, Decode>;
       using Operation = detail::Operation<Result<Json>, Finish, std::decay_t<Handler>>;
-      const auto operation =
-          std::make_shared<Operation>(std::forward<Handler>(handler), Finish{Decode{command}});
+      const auto operation = std::make_shared<Operation>(std::forward<Handler>(handler),
+                                                         Finish{Decode{command, options.taken_arrays}});
       auto honoured = detail::kWithEffects;
       if (options.idempotent) honoured |= boost::asio::cancellation_type::total;
       if (auto slot = operation->slot(); slot.is_connected()) {
@@ -357,7 +358,8 @@ class [[nodiscard]] NextOperation {
 template <class R = Json, class... Args>
 CallOperation<R, true> call(Endpoint& endpoint, const CallOptions& options, std::string_view command,
                             Args&&... args) {
-  return {endpoint, options, command, lair::detail::arguments(std::forward<Args>(args)...)};
+  return {endpoint, lair::detail::options_for<R>(options), command,
+          lair::detail::arguments(std::forward<Args>(args)...)};
 }
 template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
 CallOperation<R, true> call(Endpoint& endpoint, const Command& command, Args&&... args) {
@@ -367,7 +369,8 @@ CallOperation<R, true> call(Endpoint& endpoint, const Command& command, Args&&..
 template <class R = Json, class... Args>
 CallOperation<R, false> try_call(Endpoint& endpoint, const CallOptions& options, std::string_view command,
                                  Args&&... args) {
-  return {endpoint, options, command, lair::detail::arguments(std::forward<Args>(args)...)};
+  return {endpoint, lair::detail::options_for<R>(options), command,
+          lair::detail::arguments(std::forward<Args>(args)...)};
 }
 template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
 CallOperation<R, false> try_call(Endpoint& endpoint, const Command& command, Args&&... args) {

@@ -136,12 +136,12 @@ class [[nodiscard]] CoNext : public CoTryNext<T> {
 
 template <class R, class... Args>
 CoTryCall<R> Endpoint::co_try_call(const CallOptions& options, std::string_view command, Args&&... args) {
-  return {*this, options, command, detail::arguments(std::forward<Args>(args)...)};
+  return {*this, detail::options_for<R>(options), command, detail::arguments(std::forward<Args>(args)...)};
 }
 
 template <class R, class... Args>
 CoCall<R> Endpoint::co_call(const CallOptions& options, std::string_view command, Args&&... args) {
-  return {*this, options, command, detail::arguments(std::forward<Args>(args)...)};
+  return {*this, detail::options_for<R>(options), command, detail::arguments(std::forward<Args>(args)...)};
 }
 
 template <class R, class... Args>
@@ -149,10 +149,11 @@ detail::Future<R> Endpoint::future_call(const CallOptions& options, std::string_
                                         Args&&... args) {
   std::promise<R> promise;
   auto future = promise.get_future();
-  CallOptions anywhere = options;
+  CallOptions anywhere = detail::options_for<R>(options);
   anywhere.executor = {};
   start(anywhere, command, detail::arguments(std::forward<Args>(args)...),
-        [promise = std::move(promise), name = std::string(command)](Result<Json> reply) mutable {
+        [promise = std::move(promise), name = std::string(command),
+         kept = anywhere.taken_arrays](Result<Json> reply) mutable {
           detail::fulfil(promise, [&] { return detail::result_as<R>(name, std::move(reply)).value(); });
         });
   return future;

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <concepts>
+#include <lair/array.hpp>
 #include <lair/map.hpp>
 #include <lair/once_function.hpp>
 #include <lair/options.hpp>
@@ -75,10 +76,13 @@ class Endpoint {
 
   template <class R = Json, class... Args>
   Result<R> try_call(const CallOptions& options, std::string_view command, Args&&... args) {
-    detail::ResultOf<R> result;
-    if (auto failed = invoke_typed(options, command, detail::view_of(args...), result))
-      return *std::move(failed);
-    return result.take(command);
+    if constexpr (holds_arrays<R>) {
+      // These keep the arrays until they are in their R.
+      const CallOptions keeping = detail::options_for<R>(options);
+      return typed_call<R>(keeping, command, args...);
+    } else {
+      return typed_call<R>(options, command, args...);
+    }
   }
   // The command's type is deduced, which `{}` does not allow: so that is CallOptions, with all its defaults.
   template <class R = Json, std::convertible_to<std::string_view> Command, class... Args>
@@ -140,14 +144,14 @@ class Endpoint {
   std::vector<Result<R>> map_all(const MapOptions& options, std::string_view command, Items&& items) {
     detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
         command, true, std::ranges::begin(items), std::ranges::end(items));
-    run_map(options, command, job);
+    run_map(detail::options_for_map<R>(options), command, job);
     return job.each();
   }
   template <class R = Json, std::ranges::input_range Items>
   Result<std::vector<R>> try_map(const MapOptions& options, std::string_view command, Items&& items) {
     detail::MapOf<R, std::ranges::iterator_t<Items>, std::ranges::sentinel_t<Items>> job(
         command, false, std::ranges::begin(items), std::ranges::end(items));
-    run_map(options, command, job);
+    run_map(detail::options_for_map<R>(options), command, job);
     return job.first_error_or_values();
   }
   template <class R = Json, std::ranges::input_range Items>
@@ -173,6 +177,15 @@ class Endpoint {
   Endpoint() = default;
   Endpoint(const Endpoint&) = default;
   Endpoint& operator=(const Endpoint&) = default;
+
+ private:
+  template <class R, class... Args>
+  Result<R> typed_call(const CallOptions& options, std::string_view command, const Args&... args) {
+    detail::ResultOf<R> result;
+    if (auto failed = invoke_typed(options, command, detail::view_of(args...), result))
+      return *std::move(failed);
+    return result.take(command);
+  }
 };
 
 }  // namespace lair

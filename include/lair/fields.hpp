@@ -26,7 +26,12 @@ struct Field {
 template <class Struct, class Value>
 Field(const char*, Value Struct::*) -> Field<Struct, Value>;
 
-// lair/typed.hpp has them.
+template <class T>
+concept HasFields = requires {
+  lair_fields(static_cast<const T*>(nullptr));
+};
+
+// lair/typed_dom.hpp has them.
 template <class JsonType, class T>
 void fields_to_json(JsonType& json, const T& value);
 template <class JsonType, class T>

@@ -32,6 +32,10 @@ class logger;
 
 namespace lair {
 
+namespace detail {
+struct TakenArrays;  // lair/array.hpp
+}
+
 // How a worker is launched. Make one with `python()` or `command()`.
 // `{slot}`, `{generation}` and `{worker_id}` are replaced in `argv` and in the values of `env`.
 struct WorkerSpec {
@@ -171,6 +175,10 @@ struct PoolOptions {
   // Retries are at most so many per cent of the pool's calls, and ten more. 1 to 100.
   std::size_t retry_percent = 10;
 
+  // Bytes of memory that arrays (docs/arrays.md) may take, at most. 0: half of what the machine, or the control group, has to
+  // give when the pool is made.
+  std::size_t array_memory = 0;
+
   // Calls from Python to exposed functions, of calls that were made by such functions, and so on: how deep. 1 to 100.
   std::size_t max_nesting = 8;
 
@@ -257,6 +265,8 @@ struct CallOptions {
   // Of a stream: how many items, and bytes of them, the worker may send ahead of their consumer.
   std::size_t stream_items = 64;
   std::size_t stream_bytes = 1u << 20;
+  // Of a call whose result holds arrays: see detail::options_for. The calls' own.
+  std::shared_ptr<detail::TakenArrays> taken_arrays = {};
 };
 
 // For one checkout of a lease.

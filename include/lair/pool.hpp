@@ -21,6 +21,8 @@
 // shutdown() may be where a call's completion runs that names no executor.
 #pragma once
 
+#include <algorithm>
+#include <lair/array.hpp>
 #include <lair/endpoint.hpp>
 #include <lair/expose.hpp>
 #include <lair/health.hpp>
@@ -32,6 +34,7 @@
 #include <lair/worker_stack.hpp>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,7 +86,33 @@ class Pool final : public Endpoint {
                                      Json arguments) override;
   void run_map(const MapOptions& options, std::string_view command, detail::MapJob& job) override;
 
-  // Lets workers call `function` by this name (lair/expose.hpp), which must not begin with "lair.session.". In place of an earlier one of that name; an empty
+  // An array in memory that the pool shares with its workers (lair/array.hpp): calls take it as it is. Its elements are whatever
+  // was there before. Blocks while the system zeroes new memory, some 0.3 s a GiB. kUnavailable: `array_memory` is used up, or
+  // the machine's is; kInvalidArgument: more elements than can be counted.
+  template <ArrayElement T>
+  Result<Array<T>> try_array(Shape shape) {
+    auto made = make_array(Array<T>::kDType, std::move(shape));
+    if (!made) return std::move(made).error();
+    return Array<T>(*std::move(made));
+  }
+  template <ArrayElement T>
+  Array<T> array(Shape shape) {
+    return try_array<T>(std::move(shape)).value();
+  }
+  // The same, with these elements, in the order of C. An empty shape: one dimension. Throws std::invalid_argument if they are not
+  // as many as the shape has.
+  template <ArrayElement T>
+  Result<Array<T>> try_array_of(std::span<const T> elements, Shape shape = {}) {
+    auto made = try_array<T>(detail::shape_for(std::move(shape), elements.size()));
+    if (made) std::copy(elements.begin(), elements.end(), made->data());
+    return made;
+  }
+  template <ArrayElement T>
+  Array<T> array_of(std::span<const T> elements, Shape shape = {}) {
+    return try_array_of<T>(elements, std::move(shape)).value();
+  }
+
+  // Lets workers call `function` by this name (lair/expose.hpp), which must not begin with "lair.session." or "lair.array.". In place of an earlier one of that name; an empty
   // HostFunction takes it away. Any time: calls under way may call it, too.
   void expose_json(std::string name, HostFunction function);
   template <class Function>
@@ -162,6 +191,7 @@ class Pool final : public Endpoint {
 
  private:
   explicit Pool(std::shared_ptr<pool::Shell> shell) noexcept;
+  Result<detail::ArrayData> make_array(DType dtype, Shape shape);
   std::shared_ptr<pool::Shell> shell_;  // leases share it
 };
 

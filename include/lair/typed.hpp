@@ -37,11 +37,6 @@ namespace lair::detail {
 // --- What a type is -----------------------------------------------------------------------------------
 
 template <class T>
-concept HasFields = requires {
-  lair_fields(static_cast<const T*>(nullptr));
-};
-
-template <class T>
 inline constexpr bool kIsText = std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> ||
                                 std::is_same_v<T, const char*> || std::is_same_v<T, char*>;
 template <class T>

@@ -3,6 +3,7 @@
 // Thread-safety: none; one call at a time.
 #pragma once
 
+#include <lair/array.hpp>
 #include <lair/error.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
@@ -58,6 +59,18 @@ class JsonArguments final : public TypedArguments {
   const Json& value_;
 };
 
+// Those with arrays among them, which go ahead of the values that they are taken out of.
+class ArrayArguments final : public TypedArguments {
+ public:
+  explicit ArrayArguments(Json value) : value_(std::move(value)) {}
+  const Json* dom() const override { return &value_; }
+  void write_to(ValueWriter& out) const override { out.json(value_); }
+  Json json() const override { return value_; }
+
+ private:
+  const Json value_;
+};
+
 // One `kwargs` alone gives arguments by name.
 template <class... Args>
 constexpr bool are_named() {
@@ -67,9 +80,17 @@ constexpr bool are_named() {
   return kAny;
 }
 template <class... Args>
+Json positions(Args&&... args) {
+  Json array = Json::array();
+  (array.push_back(to_dom(std::forward<Args>(args))), ...);
+  return array;
+}
+template <class... Args>
 auto view_of(const Args&... args) {
   if constexpr (are_named<Args...>()) {
     return JsonArguments((args.object, ...));
+  } else if constexpr ((holds_arrays<Args> || ...)) {
+    return ArrayArguments(positions(args...));
   } else {
     return ArgumentsOf<Args...>(args...);
   }
@@ -79,9 +100,7 @@ Json arguments(Args&&... args) {
   if constexpr (are_named<Args...>()) {
     return (std::forward<Args>(args).object, ...);
   } else {
-    Json positional = Json::array();
-    (positional.push_back(to_dom(std::forward<Args>(args))), ...);
-    return positional;
+    return positions(std::forward<Args>(args)...);
   }
 }
 
@@ -132,6 +151,8 @@ class ResultOf final : public ResultSink {
   bool read_from(ValueReader& in) override {
     if constexpr (std::is_void_v<R>) {
       return in.skip();
+    } else if constexpr (holds_arrays<R>) {
+      return false;  // they come beside the values
     } else if constexpr (Readable<R>::value) {
       // A from_json of the user's is not called here: it might throw, and a worker is held.
       return read(in, read_);

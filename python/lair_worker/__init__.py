@@ -29,6 +29,7 @@ from lair_worker._worker import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lair_worker._array import Array, empty
     from lair_worker._host import HostError, host
     from lair_worker._session import Session
     from lair_worker._shared import ABSENT
@@ -40,6 +41,10 @@ def __getattr__(name):  # type: ignore[no-untyped-def]
         from lair_worker import _host
 
         return getattr(_host, name)
+    if name in ("Array", "empty"):
+        from lair_worker import _array
+
+        return getattr(_array, name)
     if name == "ABSENT":
         from lair_worker import _shared
 
@@ -53,6 +58,7 @@ def __getattr__(name):  # type: ignore[no-untyped-def]
 
 __all__ = [
     "ABSENT",
+    "Array",
     "Cancelled",
     "Context",
     "HostError",
@@ -60,6 +66,7 @@ __all__ = [
     "__version__",
     "command",
     "context",
+    "empty",
     "host",
     "on_session_end",
     "on_start",

@@ -80,6 +80,15 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             raise HostGone from None
 
+    def send_both(self, first: bytes, second: bytes) -> None:
+        """Sends two frames as one piece, the first of which is short."""
+        header = _pack_header(len(first))
+        if len(second) > BUFFER_SIZE:
+            self.send(first)
+            self.send(second)
+        else:
+            self.send_rest(header + first + _pack_header(len(second)) + second)
+
     def send_rest(self, rest: bytes) -> None:
         """Sends what is left of a frame. HostGone if nobody reads any more."""
         try:
@@ -125,6 +134,35 @@ class Channel:
 
     def _readable(self) -> bool:
         return bool(self._poll(0))
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether descriptors can come with its bytes."""
+        return S_ISSOCK(os.fstat(self.source).st_mode)
+
+    def expect_descriptors(self) -> None:
+        """From now on keeps those that come, until they are taken. Otherwise they would be dropped."""
+        from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
+
+        self._descriptors_in: list[int] = []
+        self._receiver = receiver = socket(-1, -1, -1, self.source)
+        receiver.settimeout(None)  # the user's default may be another
+        space = CMSG_SPACE(16)
+
+        def readinto(target: bytearray | memoryview) -> int:
+            count, control, _, _ = receiver.recvmsg_into([target], space, MSG_CMSG_CLOEXEC)
+            for level, kind, data in control:
+                if level == SOL_SOCKET and kind == SCM_RIGHTS:
+                    self._descriptors_in += memoryview(data)[: len(data) & ~3].cast("i").tolist()
+            return count
+
+        self._plain_readinto, self._readinto = self._readinto, readinto  # type: ignore[assignment]
+
+    def taken_descriptors(self) -> list[int]:
+        """Those that have come since ``expect_descriptors``; the caller's."""
+        self._readinto = self._plain_readinto
+        self._receiver.detach()
+        return self._descriptors_in
 
     def take_over(self) -> bytes:
         """What has come and was not received, for somebody who will read the descriptor himself."""

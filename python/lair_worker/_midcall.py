@@ -170,6 +170,11 @@ class MidCall:
         self._results.pop(number, None)
 
     @property
+    def in_loop(self) -> bool:
+        """Whether a coroutine runs just now, which can't wait for the host without ``await``."""
+        return self._loop is not None and self._loop.running()
+
+    @property
     def has_open_callbacks(self) -> bool:
         """Whether somebody waits for the host."""
         return bool(self._results)

@@ -6,7 +6,7 @@ from _thread import get_ident
 from time import monotonic
 
 from lair_worker import _codec
-from lair_worker._cancel import Door
+from lair_worker._cancel import Cancelled, Door
 from lair_worker._channel import HostBroken
 from lair_worker._context import Context, current
 from lair_worker._encode import is_flow
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 CALL, RESULT, SHUTDOWN = 1, 2, 5
 CREDIT, CANCEL, CALLBACK_RESULT, BATCH = 8, 9, 12, 13
 FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
-FEATURES = ("cancel", "stream", "callback", "batch")
+FEATURES = ("cancel", "stream", "callback", "batch", "arrays")
+ALONE = ("batch", "arrays")  # only where calls are made one after another
 VERSION = 2
 
 
-def features_of(offer: dict[str, Any], concurrency: int) -> list[str]:
-    """Those of the offer that this side does. Where calls are in flight together they come one by one."""
+def features_of(offer: dict[str, Any], concurrency: int, socket: bool = True) -> list[str]:
+    """Those of the offer that this side does. ``socket``: descriptors can come with the frames."""
     offered = offer.get("features")
-    ours = FEATURES if concurrency == 1 else FEATURES[:-1]
+    ours = [each for each in FEATURES if concurrency == 1 or each not in ALONE]
+    if not socket:
+        ours.remove("arrays")
     return [each for each in ours if each in offered] if type(offered) is list else []
 
 
@@ -133,6 +136,8 @@ class Protocol2(Replies):
         ):
             return self._uncommon(message, received)
         call = Context(name, meta, received, number)
+        if "arrays" in meta:
+            return self._call_with_arrays(number, function, call, args)
         if "session_number" in meta:
             return self._call_in_session(number, function, call, args)
         return self._call(number, function, call, args)
@@ -196,6 +201,38 @@ class Protocol2(Replies):
             self._door.armed = None
             current.set(None)
         return self._door.hit is not None
+
+    def _call_with_arrays(self, number: int, function: Any, call: Context, args: Any) -> bytes | None:
+        """A call with arrays among its arguments, or whose result may hold some."""
+        if "arrays" not in self._features:
+            raise HostBroken("a CALL with arrays, which this worker has not said that it takes")
+        try:
+            if self._arrays is None:
+                from lair_worker._arrays import Arrays
+
+                self._arrays = Arrays(self, self._channel, self._generation)
+            self._arrays.enter(call, args)
+        except (Cancelled, Exception) as error:  # not _arrays' own: no ctypes, no memory for another mapping
+            if isinstance(error, HostBroken):
+                raise
+            if self._door.hit is not None:
+                reply = self.cancelled(number)
+            else:
+                from lair_worker import _errors
+
+                reply = self.failed(number, _errors.from_exception(error, _errors.INVALID_ARGUMENT))
+        else:
+            if "session_number" in call.meta:
+                reply = self._call_in_session(number, function, call, args)
+            else:
+                reply = self._call(number, function, call, args)
+        if self._arrays is None:
+            return reply
+        released = self._arrays.leave()
+        if not released:
+            return reply
+        self._channel.send_both(self._arrays.release_frame(number, released), reply)
+        return None
 
     # --- batches --------------------------------------------------------------------------------------
 
@@ -318,6 +355,8 @@ class Protocol2(Replies):
         function = self._table.get(name)
         if function is not None:
             call = Context(name, meta, received, number)
+            if "arrays" in meta:
+                return self._call_with_arrays(number, function, call, args)
             if "session_number" in meta:
                 return self._call_in_session(number, function, call, args)
             return self._call(number, function, call, args)

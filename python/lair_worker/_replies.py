@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from lair_worker._arrays import Arrays
     from lair_worker._channel import Channel
     from lair_worker._context import Context
     from lair_worker._errors import Failure
@@ -25,6 +26,7 @@ class Replies:
         self._channel = channel
         self._generation = generation
         self._max_frame = self.max_frame = channel.max_frame
+        self._arrays: Arrays | None = None  # from the first one on
 
     def ready_frame(self, more: dict[str, Any]) -> bytes:
         """The worker can be called."""
@@ -43,9 +45,16 @@ class Replies:
         return reply if len(reply) <= self._max_frame else self.too_long(call.number, len(reply))
 
     def unencodable(self, call: Context, value: Any, error: Exception) -> bytes:
-        """Its value can't be sent."""
+        """Its value can't be sent, unless it is for its arrays, which go another way."""
         from lair_worker import _errors
 
+        if self._arrays is not None:
+            try:
+                reply = self._arrays.result(call, value)
+            except Exception as refused:
+                return self.failed(call.number, _errors.unencodable(refused))
+            if reply is not None:
+                return reply if len(reply) <= self._max_frame else self.too_long(call.number, len(reply))
         return self.failed(call.number, _errors.unencodable(explain(value, error)))
 
     def too_long(self, number: int, size: int) -> bytes:

@@ -172,7 +172,7 @@ class Worker:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
         concurrency = _protocol2.concurrency_of(offer) if _registry.can_overlap() else 1
-        features = _protocol2.features_of(offer, concurrency)
+        features = _protocol2.features_of(offer, concurrency, channel.is_socket)
         identity.concurrency = concurrency
         protocol: Any
         if concurrency == 1:

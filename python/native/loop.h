@@ -1,4 +1,4 @@
-// What native.c, the loop, batch.c and stream.c share.
+// What native.c, the loop, batch.c, stream.c and array_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -13,32 +13,46 @@
 // A buffer that a large reply has blown up is given back.
 #define KEEP (256 << 10)
 
-enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13 };
+enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13, RELEASE = 14 };
 
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
-  X(__next__) X(_answer) X(_batches) X(_buffer) X(_channel) X(_context_type) X(_context_var) X(_door) X(_end) \
-  X(_generation) X(_max_frame) X(_odd_result) X(_raised) X(_received) X(_table) X(_take) X(_wait) X(_worker) \
-  X(answer) X(armed) X(cancelled) X(command) X(command_count) X(ending) X(hit) X(journal_fd) X(look_for_cancel) X(meta) \
-  X(number) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) \
-  X(send) X(send_rest) X(session_number) X(sink) X(source) X(stream) X(too_long) X(wake)
+  X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) \
+  X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_generation) X(_grant) X(_keys) \
+  X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) \
+  X(_take) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) \
+  X(dropped) X(ending) X(hit) X(in) X(in_loop) X(journal_fd) X(look_for_cancel) X(meta) X(number) X(out) \
+  X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) X(send) X(send_both) X(send_rest) \
+  X(session_number) X(shape) X(sink) X(source) X(stream) X(too_long) X(wake)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;
   NAMES(DECLARE)
+  PyObject *block_type, *view_type;  // array.c
+  struct Loop *loop;                 // that runs
 } Names;
 
+// Where the Arrays of _arrays.py has these.
+#define ARRAY_SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_places) X(_keys) X(_grant) X(_rooms)
 typedef struct {
+  PyObject *arrays;  // whose they are, and which the protocol keeps; NULL: there is none yet
+#define SLOT(name) PyObject **name;
+  ARRAY_SLOTS(SLOT)
+} ArraySlots;
+
+typedef struct Loop {
   Names *names;
   PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
   Py_buffer buffer;  // the channel's: what fits into it is read into it
   Buffer out;
+  Buffer ahead;  // of a RELEASE, and what goes with it
   long long generation;
   size_t max_frame;
   int source, sink;
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
+  ArraySlots slots;
 } Loop;
 
 // As Journal in _batch.py. The host reads it when this process is dead, so what counts is the order of the writes.
@@ -73,6 +87,12 @@ PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
 PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
 // A frame, for whose length there are four bytes at its front.
 int send_frame(const Loop *loop, Buffer *frame);
+void put_frame_length(Buffer *frame);
+int send_framed(const Loop *loop, Buffer *frame);  // which has its length
+// [RESULT, number, generation, of an array of so many elements, into loop->out.
+int put_result_head(Loop *loop, PyObject *number, size_t count);
+// A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
+PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
 double now(void);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
@@ -81,3 +101,12 @@ PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double 
 // stream.c: the type Chunks, and feed(chunks, call, iterator, door, midcall), its loop. -1 with an exception.
 int add_stream_type(PyObject *module);
 PyObject *feed(PyObject *module, PyObject *args);
+
+// array.c: Block and View, into the module.
+int add_array_types(PyObject *module, Names *names);
+// array_call.c: as serve_batch, for a call with `meta.arrays`. NULL without an exception: it is for Python to do.
+PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double received);
+// empty_granted(type, shape, dtype): an array in the room that came with the call; None: that is for Python to find.
+PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count);
+// 1: the value is an array, and loop->out its RESULT; 0: it is none that can go as it is.
+int put_array_result(Loop *loop, PyObject *number, PyObject *value);

@@ -5,8 +5,6 @@
 
 #include "loop.h"
 
-#include <structmember.h>
-
 static int is_true(PyObject *object, PyObject *name) {
   PyObject *value = PyObject_GetAttr(object, name);
   if (!value) return -1;
@@ -21,29 +19,6 @@ static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
   const int failed = PyObject_SetAttr(object, name, value);
   Py_DECREF(value);
   return failed;
-}
-
-PyObject **slot_of(PyObject *object, PyObject *name) {
-  PyObject *found = PyObject_GetAttr((PyObject *)Py_TYPE(object), name);
-  const int good = found && PyObject_TypeCheck(found, &PyMemberDescr_Type);
-  char *where = good ? (char *)object + ((PyMemberDescrObject *)found)->d_member->offset : NULL;
-  Py_XDECREF(found);
-  if (found && !good) PyErr_SetString(PyExc_SystemError, "not one of the slots");
-  return (PyObject **)(void *)where;
-}
-
-PyObject *take_exception(void) {
-#if PY_VERSION_HEX >= 0x030c0000
-  return PyErr_GetRaisedException();
-#else
-  PyObject *type, *value, *trace;
-  PyErr_Fetch(&type, &value, &trace);
-  PyErr_NormalizeException(&type, &value, &trace);
-  if (trace) PyException_SetTraceback(value, trace);
-  Py_XDECREF(type);
-  Py_XDECREF(trace);
-  return value;
-#endif
 }
 
 // --- one call ----------------------------------------------------------------------------------------
@@ -116,17 +91,24 @@ static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function,
   return value;
 }
 
-// The frame of a result; NULL with an exception if its value can't be sent.
-static int put_result(Loop *loop, PyObject *number, PyObject *value) {
+int put_result_head(Loop *loop, PyObject *number, size_t count) {
   Buffer *out = &loop->out;
   const unsigned char kind = RESULT;
   out->size = 0;
-  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, 4) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
+  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, count) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
   PyObject *generation = PyLong_FromLongLong(loop->generation);
-  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0 ||
-                     put_value(out, value, 1) < 0;
+  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0;
   Py_XDECREF(generation);
   return failed ? -1 : 0;
+}
+
+// The frame of a result; -1 with an exception if its value can't be sent.
+static int put_result(Loop *loop, PyObject *number, PyObject *value) {
+  if (put_result_head(loop, number, 4) < 0) return -1;
+  if (Py_TYPE(value)->tp_base != (PyTypeObject *)loop->names->view_type) return put_value(&loop->out, value, 1);
+  const int done = put_array_result(loop, number, value);
+  if (done == 0) PyErr_SetString(PyExc_TypeError, "an array, which goes another way");
+  return done > 0 ? 0 : -1;
 }
 
 static int finish_sending(const Loop *loop, PyObject *rest) {
@@ -136,9 +118,17 @@ static int finish_sending(const Loop *loop, PyObject *rest) {
   return done ? 0 : -1;
 }
 
-int send_frame(const Loop *loop, Buffer *out) {
-  const size_t length = out->size - 4;
-  for (int i = 0; i < 4; ++i) out->data[i] = (unsigned char)(length >> (24 - 8 * i));
+void put_frame_length(Buffer *frame) {
+  const size_t length = frame->size - 4;
+  for (int i = 0; i < 4; ++i) frame->data[i] = (unsigned char)(length >> (24 - 8 * i));
+}
+
+int send_frame(const Loop *loop, Buffer *frame) {
+  put_frame_length(frame);
+  return send_framed(loop, frame);
+}
+
+int send_framed(const Loop *loop, Buffer *out) {
   ssize_t written;
   if (out->size <= SMALL) {
     written = write(loop->sink, out->data, out->size);
@@ -173,7 +163,7 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
   return reply;
 }
 
-// What follows the command's end. The payload of an answer that was made by Python code, None once one has been sent.
+// What follows the command's end. The payload of an answer that was made by Python code; None: it is the frame in loop->out.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
   if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
   if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
@@ -182,7 +172,6 @@ static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject
     release(&loop->out);
     return too_long(loop, number, length);
   }
-  if (send_frame(loop, &loop->out) < 0) return NULL;
   Py_RETURN_NONE;
 }
 
@@ -198,13 +187,9 @@ int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *arg
   return *reply ? 0 : -1;
 }
 
-static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message) {
   PyObject *number = PyList_GET_ITEM(message, 1), *args = PyList_GET_ITEM(message, 4);
-  PyObject *call = new_context(loop, message, received);
-  if (!call || count_calls(loop, 1) < 0 || set_current(loop, call) < 0) {
-    Py_XDECREF(call);
-    return NULL;
-  }
+  if (count_calls(loop, 1) < 0 || set_current(loop, call) < 0) return NULL;
   PyObject *value, *reply;
   const int done = run_call(loop, call, function, args, &value, &reply);
   PyObject *failure = done < 0 ? take_exception() : NULL;
@@ -218,8 +203,16 @@ static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, d
     reply = conclude(loop, call, number, value ? value : Py_None);
   }
   Py_XDECREF(value);
-  Py_DECREF(call);
   return reply;
+}
+
+static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
+  PyObject *call = new_context(loop, message, received);
+  PyObject *reply = call ? answer_call(loop, call, function, message) : NULL;
+  Py_XDECREF(call);
+  if (reply != Py_None || send_frame(loop, &loop->out) == 0) return reply;
+  Py_DECREF(reply);
+  return NULL;
 }
 
 // --- the loop ----------------------------------------------------------------------------------------
@@ -230,9 +223,11 @@ static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
   PyObject *function = plain_call(loop, message, &what);
   if (function) {
     Py_INCREF(function);
-    PyObject *reply = (what == BATCH ? serve_batch : serve_call)(loop, message, function, received);
+    const int arrays = PyDict_Contains(PyList_GET_ITEM(message, 5), loop->names->arrays) > 0;
+    PyObject *reply =
+        (what == BATCH ? serve_batch : arrays ? serve_arrays : serve_call)(loop, message, function, received);
     Py_DECREF(function);
-    return reply;
+    if (reply || PyErr_Occurred()) return reply;
   }
   if (PyErr_Occurred()) return NULL;
   PyObject *time = PyFloat_FromDouble(received);
@@ -360,14 +355,17 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
     loop.source = (int)number_of(loop.channel, names->source);
     loop.sink = (int)number_of(loop.channel, names->sink);
     open_journal(&loop);
+    names->loop = &loop;
     if (!PyErr_Occurred() && run(&loop) == 0) {
       Py_INCREF(Py_None);
       result = Py_None;
     }
     PyBuffer_Release(&loop.buffer);
+    names->loop = NULL;
   }
   if (loop.journal) munmap(loop.journal, sizeof *loop.journal);
   release(&loop.out);
+  release(&loop.ahead);
   Py_XDECREF(buffer);
   Py_XDECREF(loop.channel);
   Py_XDECREF(loop.worker);
@@ -386,11 +384,16 @@ static int intern(PyObject *module) {
 #define INTERN(name) \
   if (!(names->name = PyUnicode_InternFromString(#name))) return -1;
   NAMES(INTERN)
-  return add_stream_type(module);
+  if (add_stream_type(module) < 0) return -1;
+  return add_array_types(module, names);
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg) {
-  (void)module, (void)visit, (void)arg;  // text is in no cycle
+  Names *names = PyModule_GetState(module);  // text is in no cycle
+  if (names) {
+    Py_VISIT(names->block_type);
+    Py_VISIT(names->view_type);
+  }
   return 0;
 }
 
@@ -399,6 +402,8 @@ static int clear(PyObject *module) {
 #define CLEAR(name) Py_CLEAR(names->name);
   if (names) {
     NAMES(CLEAR)
+    CLEAR(block_type)
+    CLEAR(view_type)
   }
   return 0;
 }
@@ -410,6 +415,7 @@ static PyMethodDef methods[] = {
     {"unpack", unpack, METH_O, "unpack(payload): the value of a MessagePack. ValueError if it is not one."},
     {"feed", feed, METH_VARARGS, "feed(chunks, call, iterator, door, midcall): see Fed.feed of _streams.py."},
     {"serve", serve, METH_O, "serve(protocol): answers the calls of a channel until it ends. See Protocol2.run."},
+    {"empty_granted", (PyCFunction)(void (*)(void))empty_granted, METH_FASTCALL, "empty_granted(type, shape, dtype): see _array.empty."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -80,6 +80,7 @@ void CallAwaiter::await_suspend(std::coroutine_handle<> waiting) {
   suspension_ = std::make_shared<Suspension<Result<Json>>>(waiting, link->source());
   // `start` may still be looking at these when the coroutine has been resumed, and this object destroyed.
   CallOptions options = std::move(options_);
+  options_.taken_arrays = options.taken_arrays;
   const std::string command = command_;
   options.stop = link->token();
   endpoint_->start(options, command, std::move(arguments_), Resume{suspension_, std::move(link)});

@@ -1,6 +1,7 @@
 #include "base/json_codec.hpp"
 
 #include <cmath>
+#include <lair/array.hpp>
 #include <lair/value_reader.hpp>
 #include <optional>
 
@@ -20,6 +21,8 @@ std::optional<std::string> find_unsayable(const Json& value, std::string& place,
       return place + (std::isnan(number) ? " is NaN" : " is Infinity") + ", which JSON cannot say";
     }
     case Json::value_t::binary:
+      if (detail::is_array(value))
+        return place + " is a lair::Array, which goes among a call's arguments, and back as its result";
       return place + " is binary, which JSON cannot say";
     case Json::value_t::discarded:
       return place + " is a discarded value (the result of a failed parse)";

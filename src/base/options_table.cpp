@@ -184,6 +184,7 @@ constexpr std::array kTable = {
     row<&B::crashes>("breaker_crashes", "number", "workers", "crashes of workers for which a command is refused"),
     row<&B::crash_window>("breaker_crash_window", "duration", "", "time within which they are counted"),
     row<&P::retries>("retries", "number", "retries", "how often an idempotent call is tried again"),
+    row<&P::array_memory>("array_memory", "number", "bytes", "memory that arrays may take; 0: half of what there is"),
     row<&P::retry_percent>("retry_percent", "number", "per cent", "retries for each hundred calls, at most"),
     row<&P::max_nesting>("max_nesting", "number", "calls", "calls within calls, through functions that workers call"),
     row<&P::session_ttl>("session_ttl", "duration", "", "time without use after which a session ends"),

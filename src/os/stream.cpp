@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "os/failpoint.hpp"
@@ -56,7 +57,7 @@ Stream Stream::pipes(Fd in, Fd out, Fd keep_alive) {
   return stream;
 }
 
-IoResult Stream::write(const Piece* pieces, std::size_t count) {
+IoResult Stream::write(const Piece* pieces, std::size_t count, int fd) {
   std::array<iovec, kMostPieces> parts{};
   for (std::size_t i = 0; i < count; ++i) {
     parts[i] = {.iov_base = const_cast<char*>(pieces[i].data),
@@ -65,6 +66,16 @@ IoResult Stream::write(const Piece* pieces, std::size_t count) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = count;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  if (fd >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
   failpoint::shorten(Point::kStreamWrite, parts.data(), count);
   ssize_t n = 0;
   do {

@@ -46,7 +46,8 @@ class Stream {
     std::size_t size;
   };
   static constexpr std::size_t kMostPieces = 4;
-  IoResult write(const Piece* pieces, std::size_t count);
+  // `fd`: a copy of this descriptor goes with the first byte, on a socket; -1 for none.
+  IoResult write(const Piece* pieces, std::size_t count, int fd = -1);
   IoResult read(char* data, std::size_t size);
   // On a socket only: blocks until there is something to read, or `interrupt`, or kPatience has passed (kWouldBlock), give
   // or take the kernel's tick. One system call where polling takes two.

@@ -230,6 +230,14 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
     return refuse(ErrorKind::kInvalidArgument,
                   ": this worker knows no streams (protocol 1, or an older SDK); call it");
   }
+  if (asked.arrays != nullptr && announced.arrays) {
+    write_arrays(record, *asked.arena, *asked.arrays, command, asked.call.packed);
+  } else if (asked.arrays != nullptr && !asked.arrays->arguments.empty()) {
+    return refuse(
+        ErrorKind::kInvalidArgument,
+        ": this worker takes no arrays (protocol 1, an older SDK, or several calls at a time); give "
+        "it lists");
+  }
   Channel& channel = *record.channel;
   const WorkerIdentity worker = identity_of(record);
   switch (shared ? Channel::Quiet::kYes : channel.quiet(look_at(record, asked.call.started))) {
@@ -246,24 +254,28 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
       return unanswered(command, {.failure = Channel::Failure::kExited}, worker,
                         SteadyClock::now() - asked.call.started, false);
   }
-  Addressed addressed{.header = {.protocol = announced.protocol,
-                                 .id = channel.next_id(),
-                                 .generation = record.ref.generation,
-                                 .command = command,
-                                 .remaining = asked.call.deadline.remaining(),
-                                 .traceparent = asked.traceparent,
-                                 .chain = asked.chain,
-                                 .stream = asked.stream,
-                                 .session = asked.session,
-                                 .batch = asked.call.batch,
-                                 .packed = asked.call.packed},
-                      .frame = std::move(asked.call.spare)};
+  Addressed addressed{
+      .header = {.protocol = announced.protocol,
+                 .id = channel.next_id(),
+                 .generation = record.ref.generation,
+                 .command = command,
+                 .remaining = asked.call.deadline.remaining(),
+                 .traceparent = asked.traceparent,
+                 .chain = asked.chain,
+                 .stream = asked.stream,
+                 .session = asked.session,
+                 .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
+                 .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
+                 .batch = asked.call.batch,
+                 .packed = asked.call.packed},
+      .frame = std::move(asked.call.spare)};
   wire::encode_call(addressed.frame, addressed.header, arguments);
   if (addressed.frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,
                   ": its arguments make a message of " + std::to_string(addressed.frame.payload_size()) +
                       " bytes; the limit is max_frame = " + std::to_string(announced.max_frame));
   }
+  if (asked.arrays != nullptr && announced.arrays) lend(record, *asked.arrays);
   return addressed;
 }
 

@@ -55,6 +55,8 @@ struct Asked {
   std::string_view chain = {};  // encoded
   std::optional<wire::CallHeader::Credit> stream = {};
   std::optional<wire::CallHeader::Session> session = {};
+  CallArrays* arrays = nullptr;  // with `arena`, the pool's
+  Arena* arena = nullptr;
 };
 // As it goes out. The frame's arguments are those of `Prepared`.
 struct Addressed {

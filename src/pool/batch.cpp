@@ -104,8 +104,8 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
       const Result<Json> served =
           shell_.host_functions().call(asked->name, asked->arguments, shell_.context_of(course, hold));
       std::string answer = callback_frame(announced, sent.header, asked->number, served);
-      reply =
-          exchange({.head = std::move(answer), .arguments = {}, .tail = {}}, Channel::Turn::kMidway, since);
+      reply = exchange({.head = std::move(answer), .arguments = {}, .tail = {}, .fd = -1},
+                       Channel::Turn::kMidway, since);
       continue;
     }
     const bool refused = std::holds_alternative<wire::Raised>(said);

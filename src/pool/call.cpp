@@ -63,7 +63,19 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   }
   const char* what = arguments.is_array() ? "argument " : "argument";
   const bool packed = packs_;
-  auto encoded = packed ? wire::encode_msgpack(arguments, what) : wire::encode_json(arguments, what);
+  const auto encode = [&](const Json& values) {
+    return packed ? wire::encode_msgpack(values, what) : wire::encode_json(values, what);
+  };
+  Result<std::string> encoded = std::string();
+  if (has_arrays(arguments) || !(encoded = encode(arguments))) {
+    // Arrays among them, perhaps deeper down, which the codecs refuse.
+    Json values = arguments;
+    if (auto refusal = take_arguments(*arena_, values, course.arrays)) {
+      refusal->message = quoted(command) + ": " + refusal->message;
+      return refusal;
+    }
+    encoded = encode(values);
+  }
   if (!encoded) {
     Error error = std::move(encoded).error();
     error.message = quoted(command) + ": " + error.message;
@@ -115,6 +127,7 @@ std::optional<Error> Shell::set_out_encoded(Course& course, const CallOptions& o
     course.call.deadline = std::min(course.call.deadline, within->deadline);
     if (course.traceparent.empty()) course.traceparent = within->traceparent;
   }
+  course.arrays.taken = options.taken_arrays;
   course.patience = options.checkout_timeout.value_or(options_.checkout_timeout);
   course.wanted = {.deadline = course.call.deadline,
                    .queue_deadline = Deadline::after(course.patience, now),
@@ -152,7 +165,9 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                                .call = course.call,
                                .traceparent = course.traceparent,
                                .chain = chain,
-                               .session = session_of(course, hold)});
+                               .session = session_of(course, hold),
+                               .arrays = &course.arrays,
+                               .arena = arena_.get()});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
   Addressed& addressed = std::get<Addressed>(made);
   const LentFrame lent(addressed.frame, course.call.spare);
@@ -176,18 +191,30 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
     }
     if (course.result != nullptr && wire::read_result(addressed.header, *payload, *course.result)) {
       course.is_read = true;
+      record.lent.settle();
       return {.result = Json(), .verdict = {.completed = 1}, .ending = Ending::kOk};
     }
     wire::Reply said = wire::decode_reply(addressed.header, *payload);
+    if (took_release(record, said)) {
+      reply = exchange({}, Channel::Turn::kMidway);
+      continue;
+    }
     const auto* asked = std::get_if<wire::Callback>(&said);
-    if (asked == nullptr) return answered(command, std::move(said), identity_of(record));
+    if (asked == nullptr) {
+      take_results(record, *arena_, course.arrays, command, said);
+      return answered(command, std::move(said), identity_of(record));
+    }
+    auto of_arrays = serve_arrays(record, *arena_, *asked);
     const Result<Json> served =
-        host_functions_->call(asked->name, asked->arguments, context_of(course, hold));
+        of_arrays ? std::move(of_arrays->result)
+                  : host_functions_->call(asked->name, asked->arguments, context_of(course, hold));
+    const int fd = of_arrays && of_arrays->segment ? of_arrays->segment->fd() : -1;
     std::string answer = callback_frame(*record.announcement, addressed.header, asked->number, served);
     if (course.call.deadline.passed()) {  // what comes now comes too late
       reply = Channel::NoReply{.failure = Channel::Failure::kDeadline, .sent = channel.send_now(answer)};
     } else {
-      reply = exchange({.head = std::move(answer), .arguments = {}, .tail = {}}, Channel::Turn::kMidway);
+      reply = exchange({.head = std::move(answer), .arguments = {}, .tail = {}, .fd = fd},
+                       Channel::Turn::kMidway);
     }
   }
 }

@@ -98,6 +98,7 @@ struct Course {
   Duration patience{};  // of each wait in the queue
   std::string traceparent;
   std::optional<wire::CallHeader::Credit> stream = {};
+  CallArrays arrays = {};
   std::shared_ptr<const CallContext> within = {};
   SessionPtr session = {};
 

@@ -4,6 +4,7 @@
 
 #include "base/assert.hpp"
 #include "base/nearest.hpp"
+#include "pool/arrays.hpp"
 
 namespace lair::pool {
 
@@ -34,6 +35,7 @@ std::string CallContext::encoded() const {
 
 void HostFunctions::expose(std::string name, HostFunction function) {
   LAIR_ASSERT(!name.starts_with(kStorePrefix), "names that begin with lair.session. are the session store's");
+  LAIR_ASSERT(!name.starts_with(kArrayPrefix), "names that begin with lair.array. are the arrays'");
   const std::lock_guard lock(mutex_);
   if (function) {
     functions_[std::move(name)] = std::make_shared<const HostFunction>(std::move(function));

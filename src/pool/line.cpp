@@ -12,7 +12,7 @@ namespace lair::pool {
 static constexpr std::size_t kSlack = 64u << 10;
 
 bool Line::watch() {
-  if (watched_) return true;
+  if (watched_ || paused_) return true;
   if (!poller_.add(channel().fd(), tag_)) return false;
   // On a socket the supervisor ends the wait of a dead worker's channel; on pipes it cannot.
   if (!channel().is_socket() && !poller_.add(record_->process.exit_fd.get(), tag_)) {
@@ -33,6 +33,19 @@ void Line::unwatch() {
   }
 }
 
+void Line::pause() {
+  unwatch();
+  watched_ = waits_for_room_ = false;
+  paused_ = true;
+}
+
+bool Line::resume() {
+  paused_ = false;
+  if (!watch()) return false;
+  flush();
+  return true;
+}
+
 std::uint64_t Line::append(std::string_view head, std::string_view arguments, std::string_view tail) {
   out_.append(head).append(arguments).append(tail);
   const std::uint64_t end = written_ + (out_.size() - begins_);
@@ -40,9 +53,33 @@ std::uint64_t Line::append(std::string_view head, std::string_view arguments, st
   return end;
 }
 
+void Line::write_with(std::string_view frame, int fd, std::shared_ptr<const void> owner) {
+  descriptors_.push_back({.at = written_ + unsent(), .fd = fd, .owner = std::move(owner)});
+  write(frame);
+}
+
+// What goes before a descriptor's frame leaves by itself.
+worker::Channel::Moved Line::move(std::string_view bytes) {
+  worker::Channel::Moved all;
+  while (all.bytes < bytes.size()) {
+    const std::uint64_t at = written_ + all.bytes;
+    std::string_view piece = bytes.substr(all.bytes);
+    const bool with = !descriptors_.empty() && descriptors_.front().at == at;
+    const std::size_t next = with ? 1 : 0;
+    if (descriptors_.size() > next) piece = piece.substr(0, descriptors_[next].at - at);
+    const auto moved = channel().write_now(piece, with ? descriptors_.front().fd : -1);
+    all.bytes += moved.bytes;
+    all.broken = moved.broken;
+    all.refusal = moved.refusal;
+    if (with && moved.bytes > 0) descriptors_.pop_front();
+    if (moved.bytes < piece.size()) break;
+  }
+  return all;
+}
+
 void Line::flush() {
   if (broken_ || begins_ == out_.size()) return;
-  const auto moved = channel().write_now(std::string_view(out_).substr(begins_));
+  const auto moved = move(std::string_view(out_).substr(begins_));
   broken_ = moved.broken;
   written_ += moved.bytes;
   signal();
@@ -56,7 +93,7 @@ void Line::flush() {
   }
   if (moved.refusal != 0) refuse(moved.refusal);
   const bool waits = !all && !broken_;
-  if (waits == waits_for_room_) return;
+  if (waits == waits_for_room_ || paused_) return;
   if (channel().is_socket()) {
     poller_.also_writable(channel().fd(), tag_, waits);
   } else if (waits) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,8 @@ class Line {
   }
   // The same, but it leaves with the next `flush`, together with what is appended until then.
   std::uint64_t append(std::string_view head, std::string_view arguments, std::string_view tail);
+  // A frame with a descriptor, which `owner` keeps open.
+  void write_with(std::string_view frame, int fd, std::shared_ptr<const void> owner);
   void flush();
   // Its process gets the signal when so much has left: whoever hears a bell finds the frame that it is for.
   void signal_when_written(std::uint64_t end, int signal_number);
@@ -52,6 +55,12 @@ class Line {
   bool watched() const { return watched_; }
   // Has more to read than one turn takes: it goes on in the next.
   bool goes_on = false;
+
+  // While a frame is decoded elsewhere no other is read: they count in their order. It is not watched, but can be written to.
+  void pause();
+  // False, with errno set: the system has no room to watch it again.
+  [[nodiscard]] bool resume();
+  bool paused() const { return paused_; }
 
   std::size_t unsent() const { return out_.size() - begins_; }
   // Part of a frame has left, and part has not: whoever has the channel next would be misread.
@@ -63,17 +72,25 @@ class Line {
   void unwatch();
   void signal();
   void refuse(int error);
+  worker::Channel::Moved move(std::string_view bytes);
 
   const RecordPtr record_;
   os::Poller& poller_;
   const std::uint64_t tag_;
   std::vector<std::uint64_t>& refused_;
   bool watched_ = false;
+  bool paused_ = false;
   bool waits_for_room_ = false;
   bool broken_ = false;  // nothing can be written: reading will tell why, or `refusal_`
   int refusal_ = 0;
   std::uint64_t signal_at_ = 0;
   int signal_ = 0;
+  struct Descriptor {
+    std::uint64_t at;  // the byte that it goes with
+    int fd;
+    std::shared_ptr<const void> owner;
+  };
+  std::deque<Descriptor> descriptors_;
   std::string out_;
   std::size_t begins_ = 0;  // of `out_`: the rest has left
   std::uint64_t written_ = 0;

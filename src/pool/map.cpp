@@ -144,8 +144,8 @@ MapRun::MapRun(Shell& shell, const MapOptions& options, std::string_view command
   call_.stop = stop_.token();
   const Shell::Shape shape = shell_.shape();
   packs_ = shape.packs;
-  // There, the reactor has the channels.
-  by_calls_ = shell_.options().concurrency > 1;
+  // There, the reactor has the channels; and frames of batches have no place for arrays.
+  by_calls_ = shell_.options().concurrency > 1 || call_.taken_arrays != nullptr;
   const bool one = bound_.session != nullptr || CallContext::current() != nullptr;
   const std::size_t all = shape.size * shell_.options().concurrency;
   most_lanes_ = one ? 1 : std::min(options.workers == 0 ? all : options.workers, all);

@@ -1,11 +1,13 @@
 // The public face: pool.hpp and lease.hpp over the shell.
 #include "lair/pool.hpp"
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
 #include "base/assert.hpp"
 #include "base/options_table.hpp"
+#include "os/machine.hpp"
 #include "os/proc.hpp"
 #include "pool/shell.hpp"
 #include "pool/stream_buffer.hpp"
@@ -52,6 +54,11 @@ Pool::Pool(PoolOptions options) : Pool(std::move(create(std::move(options)).valu
 Result<Pool> Pool::create(PoolOptions options) {
   if (auto valid = validate(options); !valid) return std::move(valid).error();
   options = base::resolve(std::move(options), os::usable_cpus());
+  if (options.array_memory == 0) {
+    const os::Budget budget = os::own_cgroups().memory;
+    const std::uint64_t left = budget.most > budget.used ? budget.most - budget.used : 0;
+    options.array_memory = static_cast<std::size_t>(std::min(os::available_memory(), left) / 2);
+  }
   // A slot has at most one worker being started or ended, and at most one whose lease has not come back.
   auto launcher =
       worker::KeeperLauncher::start({.capacity = 2 * (pool::most_size_of(options) + options.overflow) + 8});
@@ -87,6 +94,22 @@ Pool::~Pool() {
 Result<void> Pool::try_wait_ready(std::optional<std::size_t> count, std::optional<Duration> timeout) {
   if (shell_->inert()) return shell_->inert_error();
   return shell_->wait_ready(count, timeout);
+}
+
+Result<detail::ArrayData> Pool::make_array(DType dtype, Shape shape) {
+  if (shell_->inert()) return shell_->inert_error();
+  const auto bytes = detail::bytes_of(dtype, shape);
+  if (!bytes) {
+    return Error{.kind = ErrorKind::kInvalidArgument,
+                 .delivery = Delivery::kNotSent,
+                 .message = "an array of more bytes than can be counted"};
+  }
+  auto block = shell_->arena().allocate(*bytes);
+  if (!block) return std::move(block).error();
+  detail::ArrayData array{.memory = *std::move(block), .dtype = dtype};
+  array.strides = detail::contiguous_strides(dtype, shape);
+  array.shape = std::move(shape);
+  return array;
 }
 
 Result<Json> Pool::invoke(const CallOptions& options, std::string_view command, Json arguments) {

@@ -214,7 +214,9 @@ void Reactor::send(AsyncCall& call) {
                        .traceparent = call.course.traceparent,
                        .chain = call.chain,
                        .stream = call.course.stream,
-                       .session = Shell::session_of(call.course, *call.hold)},
+                       .session = Shell::session_of(call.course, *call.hold),
+                       .arrays = &call.course.arrays,
+                       .arena = shell_.arena_.get()},
                       !line->calls.empty());
   if (auto* refused = std::get_if<Attempt>(&made)) return attempted(call, std::move(*refused));
   if (!line->watch()) {
@@ -226,7 +228,7 @@ void Reactor::send(AsyncCall& call) {
   call.header = addressed.header;
   call.stage = Stage::kOnWorker;
   line->calls[call.header.id] = call.key;
-  const auto& [head, arguments, tail] = addressed.frame;
+  const auto& [head, arguments, tail, fd] = addressed.frame;
   if (record->announcement->concurrency > 1) {  // there may be more for it, which can go in one piece
     call.written_at = line->append(head, arguments, tail);
     line->unsent() < kEnough ? unflushed_.push_back(tag) : line->flush();
@@ -358,8 +360,10 @@ void Reactor::on_timer(AsyncCall& call) {
     case Stage::kQueued:
       return give_up(call);
     case Stage::kOnWorker:
+      if (is_heard_elsewhere(call)) return;
       return abandon(call, Channel::Failure::kDeadline);
     case Stage::kGivingUp:
+      if (is_heard_elsewhere(call)) return;
       if (SteadyClock::now() < call.gives_up_by) return ring(call);
       give_back(call, {.clean = false, .reason = call.gives_up});
       return forget(call);
@@ -374,6 +378,7 @@ void Reactor::on_timer(AsyncCall& call) {
 void Reactor::stop(std::uint64_t key) {
   AsyncCall* call = find(key);
   if (call == nullptr) return;
+  if (call->stage == Stage::kOnWorker && is_heard_elsewhere(*call)) return;
   if (call->stage == Stage::kOnWorker) return abandon(*call, Channel::Failure::kStopped);
   if (call->stage == Stage::kQueued) return give_up(*call);
   if (call->stage == Stage::kPausing) return arm(*call, SteadyClock::now());

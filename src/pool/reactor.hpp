@@ -89,7 +89,13 @@ class Reactor final : public Parker::Listener {
   // --- What its worker says ------------------------------------------------------------------------
   void on_line(std::uint64_t tag, bool again = false);
   void said(Line& line, std::string_view payload);
+  void decode_elsewhere(Line& line, std::string_view payload);
+  void decoded(std::uint64_t tag, wire::Addressed addressed);
+  void hear(Line& line, wire::Addressed addressed);
+  // Something that it has been told is decoded elsewhere: until that is known it is neither late nor cancelled.
+  bool is_heard_elsewhere(const AsyncCall& call);
   void said(Line& line, AsyncCall& call, wire::Reply reply);
+  bool serve_arrays(Line& line, AsyncCall& call, const wire::Callback& asked);
   void lost(std::uint64_t tag, const worker::Channel::NoReply& end);
   // True: it was the last one, and the channel is of no use any more.
   bool leave(AsyncCall& call, bool well);
@@ -111,6 +117,7 @@ class Reactor final : public Parker::Listener {
   os::Poller poller_;
   HostThread host_thread_;
   HostThread store_thread_;  // what runs on the other may wait for a call that uses the store
+  HostThread decoder_;       // of what is long
   std::uint64_t last_key_ = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<AsyncCall>> calls_;  // by key
   std::unordered_map<core::Token, std::uint64_t> queued_;                // keys

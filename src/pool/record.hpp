@@ -16,6 +16,7 @@
 
 #include "core/types.hpp"
 #include "os/journal.hpp"
+#include "pool/arrays.hpp"
 #include "worker/channel.hpp"
 #include "worker/launcher.hpp"
 #include "worker/log_pump.hpp"
@@ -35,6 +36,7 @@ struct Record {
   // Owned in turn: by the supervisor (starting, stopping), by whoever holds the worker (busy).
   std::optional<worker::Channel> channel;
   TimePoint rests_since;               // when it was last given back
+  Lent lent;                           // of the pool's arrays
   std::optional<os::Journal> journal;  // of its batches; opened for the first one
 
   // Its own lock.

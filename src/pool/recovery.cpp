@@ -55,8 +55,9 @@ void Supervisor::on_recovery(Ward& ward) {
           wire::encode_callback_result(ward.cancels->id, ref.generation, asked->number, gone));
       continue;
     }
-    if (std::holds_alternative<wire::Items>(reply)) continue;
+    if (std::holds_alternative<wire::Items>(reply) || took_release(*ward.record, reply)) continue;
     ward.cancels.reset();
+    ward.record->lent.settle();
     if (const auto* malformed = std::get_if<wire::Malformed>(&reply)) {
       return condemn(ward, Reason::kProtocol, "broke the protocol after a cancel: " + malformed->problem);
     }

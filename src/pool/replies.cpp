@@ -1,6 +1,9 @@
 // What workers say to the reactor's calls: their last words, items of streams, calls of host functions; and the loss of a worker.
 #include "pool/reactor.hpp"
 
+#include <cerrno>
+#include <cstring>
+
 namespace lair::pool {
 
 using worker::Channel;
@@ -8,6 +11,8 @@ using Stage = AsyncCall::Stage;
 
 // A worker that talks without pause lets the others have their turn.
 static constexpr int kFramesAtATime = 64;
+// Decoding takes milliseconds from here on, in which a thousand short calls could go on.
+static constexpr std::size_t kLong = 256u << 10;
 
 void Reactor::on_line(std::uint64_t tag, bool again) {
   for (int frames = 0; frames < kFramesAtATime; ++frames) {
@@ -18,6 +23,7 @@ void Reactor::on_line(std::uint64_t tag, bool again) {
       if (frames == 0) lines_.erase(found);
       return;
     }
+    if (line.paused()) return;
     if (frames == 0) {
       if (line.goes_on && !again) return;
       line.goes_on = false;
@@ -43,27 +49,91 @@ void Reactor::on_line(std::uint64_t tag, bool again) {
   mailbox_->post([tag](Reactor& reactor) { reactor.on_line(tag, true); });
 }
 
+// `header_of`: of one of its calls, by id; `first`: the id of one.
+template <class HeaderOf>
+static wire::Addressed decode(wire::Protocol protocol, std::uint64_t generation, std::uint64_t first,
+                              const HeaderOf& header_of, std::string_view payload) {
+  if (protocol == wire::Protocol::kOne)
+    return {.id = first, .reply = wire::decode_reply(*header_of(first), payload)};
+  return wire::decode_addressed(generation, header_of, payload);
+}
+
 void Reactor::said(Line& line, std::string_view payload) {
-  const wire::Announcement& announced = *line.record().announcement;
-  std::uint64_t key = 0;
-  wire::Reply reply;
-  if (announced.protocol == wire::Protocol::kOne) {
-    key = line.calls.begin()->second;
-    reply = wire::decode_reply(find(key)->header, payload);
-  } else {
-    wire::Addressed addressed = wire::decode_addressed(
-        line.record().ref.generation,
-        [&](std::uint64_t id) -> const wire::CallHeader* {
-          const auto of = line.calls.find(id);
-          return of == line.calls.end() ? nullptr : &find(of->second)->header;
-        },
-        payload);
-    const auto of = line.calls.find(addressed.id);
-    // What nobody is to hear is told to one of them; the others lose their worker by it.
-    key = of == line.calls.end() ? line.calls.begin()->second : of->second;
-    reply = std::move(addressed.reply);
+  if (payload.size() >= kLong) return decode_elsewhere(line, payload);
+  const auto header_of = [&](std::uint64_t id) -> const wire::CallHeader* {
+    const auto of = line.calls.find(id);
+    return of == line.calls.end() ? nullptr : &find(of->second)->header;
+  };
+  const Record& record = line.record();
+  hear(line, decode(record.announcement->protocol, record.ref.generation, line.calls.begin()->first,
+                    header_of, payload));
+}
+
+void Reactor::hear(Line& line, wire::Addressed addressed) {
+  const auto of = line.calls.find(addressed.id);
+  // What nobody is to hear is told to one of them; the others lose their worker by it.
+  const std::uint64_t key = of == line.calls.end() ? line.calls.begin()->second : of->second;
+  said(line, *find(key), std::move(addressed.reply));
+}
+
+// The other lines go on meanwhile.
+void Reactor::decode_elsewhere(Line& line, std::string_view payload) {
+  struct Work {
+    wire::OwnedFrame frame;
+    wire::Protocol protocol;
+    std::uint64_t generation;
+    std::map<std::uint64_t, wire::CallHeader> headers;
+  };
+  const auto work = std::make_shared<Work>(Work{.frame = line.channel().keep(payload),
+                                                .protocol = line.record().announcement->protocol,
+                                                .generation = line.record().ref.generation,
+                                                .headers = {}});
+  for (const auto& [id, key] : line.calls) work->headers.emplace(id, find(key)->header);
+  line.pause();
+  decoder_.run([mailbox = mailbox_, tag = line.tag(), work] {
+    const auto header_of = [&](std::uint64_t id) -> const wire::CallHeader* {
+      const auto of = work->headers.find(id);
+      return of == work->headers.end() ? nullptr : &of->second;
+    };
+    wire::Addressed addressed = decode(work->protocol, work->generation, work->headers.begin()->first,
+                                       header_of, work->frame.bytes());
+    work->frame = {};
+    mailbox->post([tag, addressed = std::move(addressed)](Reactor& reactor) mutable {
+      reactor.decoded(tag, std::move(addressed));
+    });
+  });
+}
+
+void Reactor::decoded(std::uint64_t tag, wire::Addressed addressed) {
+  const auto found = lines_.find(tag);
+  if (found == lines_.end()) return;  // lost meanwhile
+  Line& line = *found->second;
+  const bool watched = line.resume();
+  const int refusal = watched ? 0 : errno;
+  std::vector<std::uint64_t> keys;
+  for (const auto& [id, key] : line.calls) keys.push_back(key);
+  if (!line.rests()) hear(line, std::move(addressed));
+  if (!watched && lines_.contains(tag)) {
+    return lost(tag, {.failure = Channel::Failure::kSystem, .sent = true, .detail = std::strerror(refusal)});
   }
-  said(line, *find(key), std::move(reply));
+  on_line(tag, true);
+  for (const std::uint64_t key : keys) {  // what was put off
+    AsyncCall* call = find(key);
+    if (call == nullptr || is_heard_elsewhere(*call)) continue;
+    if (call->stage == Stage::kOnWorker && call->course.wanted.stop.stop_requested()) {
+      abandon(*call, Channel::Failure::kStopped);
+    } else if (call->stage == Stage::kOnWorker) {
+      arm(*call, call->course.call.deadline.when());
+    } else if (call->stage == Stage::kGivingUp) {
+      arm(*call, SteadyClock::now());
+    }
+  }
+}
+
+bool Reactor::is_heard_elsewhere(const AsyncCall& call) {
+  if (!call.hold) return false;
+  const Line* line = line_of(call);
+  return line != nullptr && line->paused();
 }
 
 void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
@@ -74,8 +144,14 @@ void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
     return;
   }
   if (auto* asked = std::get_if<wire::Callback>(&reply)) return serve(line, call, std::move(*asked));
+  if (took_release(line.record(), reply)) return;
   const std::uint64_t tag = line.tag();
   if (line.written() < call.written_at) reply = wire::Malformed{"its end came before the request had left"};
+  if (giving_up) {
+    line.record().lent.settle();
+  } else {
+    take_results(line.record(), *shell_.arena_, call.course.arrays, call.command, reply);
+  }
   const bool broken = std::holds_alternative<wire::Malformed>(reply) ||
                       (!giving_up && std::holds_alternative<wire::Cancelled>(reply));
   if (giving_up) {
@@ -118,6 +194,7 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
     line.write(wire::encode_callback_result(call.header.id, call.header.generation, number, gone));
     return;
   }
+  if (serve_arrays(line, call, asked)) return;
   call.asked.insert(number);
   const std::string name = asked.name;
   const auto work =
@@ -138,6 +215,39 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
   } catch (...) {
     served(call.key, call.attempts, number, detail::host_function_threw_something());
   }
+}
+
+// A worker wants memory for arrays. False: it wants something else.
+bool Reactor::serve_arrays(Line& line, AsyncCall& call, const wire::Callback& asked) {
+  Record& record = line.record();
+  if (asked.name == kAllocateArray && record.announcement->arrays) {
+    const auto bytes = bytes_asked(asked);
+    if (bytes && shell_.arena_->find(*bytes) == nullptr) {
+      // A new segment, which the system zeroes: then there is room.
+      call.asked.insert(asked.number);
+      store_thread_.run([mailbox = mailbox_, arena = shell_.arena_, key = call.key, attempt = call.attempts,
+                         number = asked.number, bytes = *bytes] {
+        mailbox->post([key, attempt, number, block = arena->allocate(bytes)](Reactor& reactor) {
+          AsyncCall* const asker = reactor.find(key);
+          if (asker == nullptr || asker->attempts != attempt || asker->stage != Stage::kOnWorker) return;
+          if (!block) return reactor.served(key, attempt, number, block.error());
+          reactor.line_of(*asker)->record().lent.lend(*block);
+          reactor.served(key, attempt, number, json_of((*block)->at()));
+        });
+      });
+      return true;
+    }
+  }
+  auto answer = pool::serve_arrays(record, *shell_.arena_, asked);
+  if (!answer) return false;
+  const std::string frame = callback_frame(*record.announcement, call.header, asked.number, answer->result);
+  if (answer->segment) {
+    const int fd = answer->segment->fd();
+    line.write_with(frame, fd, std::move(answer->segment));
+  } else {
+    line.write(frame);
+  }
+  return true;
 }
 
 void Reactor::served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result) {

@@ -62,6 +62,7 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher,
     : options_(std::move(options)),
       serial_(next_serial()),
       store_(store != nullptr ? std::move(store) : store_in_memory(options_)),
+      arena_(std::make_shared<Arena>(options_.array_memory)),
       notifier_(options_.logger ? options_.logger : default_logger(options_.log_level, logs_json()),
                 {.pool = options_.name, .json = logs_json(), .on_event = options_.on_event}),
       core_(core_config(options_)),
@@ -75,6 +76,10 @@ Shell::Shell(PoolOptions options, std::unique_ptr<worker::Launcher> launcher,
       [store = store_](std::string_view what, const Json& arguments, const CallContext& context) {
         return pool::serve_store(*store, what, arguments, context);
       });
+  arena_->on_idle([this] {
+    arrays_idle_ = true;
+    wake_.notify();
+  });
   thread_ = std::thread([this] { supervisor_->run(); });
   (void)step(core::Begin{});
 }
@@ -83,6 +88,7 @@ Shell::~Shell() {
   shutdown(std::nullopt);
   sweep_.stop();
   reactor_.reset();
+  arena_->on_idle(nullptr);
 }
 
 Error Shell::inert_error() const {

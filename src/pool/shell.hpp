@@ -152,6 +152,7 @@ class Shell {
   WorkerIdentity identity(const RecordPtr& record, Duration patience = Duration::zero());
   bool on_reactor() const;  // on this thread
   HostFunctions& host_functions() { return *host_functions_; }
+  Arena& arena() const { return *arena_; }
 
   // --- Sessions: sessions.cpp ----------------------------------------------------------------------
   Result<SessionPtr> open_session(std::string_view id, const SessionOptions& options);
@@ -304,6 +305,8 @@ class Shell {
   // Shared with calls of host functions that outlast the pool.
   const std::shared_ptr<HostFunctions> host_functions_ = std::make_shared<HostFunctions>();
   const std::shared_ptr<store::SessionStore> store_;
+  const std::shared_ptr<Arena> arena_;     // shared with arrays, which may outlast the pool
+  std::atomic<bool> arrays_idle_ = false;  // the supervisor is to look whether memory can be given back
   os::EventFd wake_;
   Notifier notifier_;
 

@@ -188,6 +188,7 @@ class Supervisor {
   std::vector<core::WorkerRef> waiting_for_environment_;
   CodeWatch code_;
   bool watches_code_ = false;                    // the poller tells of it
+  TimePoint arrays_due_ = TimePoint::max();      // when memory of arrays may be given back
   TimePoint core_timer_ = TimePoint::max();      // as it stood when the supervisor last went to sleep
   TimePoint leases_due_ = TimePoint::max();      // likewise
   TimePoint slow_calls_due_ = TimePoint::max();  // likewise

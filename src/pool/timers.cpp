@@ -18,7 +18,7 @@ TimePoint Supervisor::next_wake() {
     sheds_due_ = shell_.shed_report_.next_look();
   }
   TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, alerts_due_, slow_calls_due_, sheds_due_,
-                             stacks_.next(), memory_due()});
+                             stacks_.next(), memory_due(), arrays_due_});
   for (const auto& [key, ward] : wards_) {
     next = std::min({next, ward->kill_at, ward->bell_due()});
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
@@ -31,6 +31,7 @@ TimePoint Supervisor::next_wake() {
 
 void Supervisor::on_timers(TimePoint now) {
   if (core_timer_ <= now) (void)shell_.step(core::Tick{});
+  if (shell_.arrays_idle_.exchange(false) || arrays_due_ <= now) arrays_due_ = shell_.arena_->shrink(now);
   report_leases(now);
   report_slow_calls(now);
   stacks_.on_time(now);

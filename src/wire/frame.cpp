@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/assert.hpp"
 
@@ -72,6 +73,13 @@ std::optional<std::string_view> FrameReader::next() {
   begin_ += kHeaderBytes + length;
   check_length();  // of the one behind it
   return frame;
+}
+
+OwnedFrame FrameReader::keep(std::string_view frame) {
+  if (begin_ != end_) return {.buffer = std::string(frame), .begin = 0, .size = frame.size()};
+  const std::size_t begin = begin_ - frame.size();
+  begin_ = end_ = 0;
+  return {.buffer = std::exchange(buffer_, {}), .begin = begin, .size = frame.size()};
 }
 
 }  // namespace lair::wire

@@ -21,6 +21,14 @@ namespace lair::wire {
 // The header of a frame of `size` bytes; `size` must fit in 32 bits.
 std::array<char, kHeaderBytes> frame_header(std::size_t size);
 
+// A frame that outlives its reader's buffer, or has it.
+struct OwnedFrame {
+  std::string buffer;
+  std::size_t begin = 0;
+  std::size_t size = 0;
+  std::string_view bytes() const { return std::string_view(buffer).substr(begin, size); }
+};
+
 class FrameReader {
  public:
   explicit FrameReader(std::size_t max_frame) : max_frame_(max_frame) {}
@@ -37,6 +45,8 @@ class FrameReader {
 
   // The next whole frame, if there is one. Valid until the next call of a non-const member.
   std::optional<std::string_view> next();
+  // That frame, to keep. Without a copy where nothing has come behind it.
+  OwnedFrame keep(std::string_view frame);
   // Set once a frame was announced that is longer than the limit: its length. The stream is then of no use.
   std::optional<std::uint64_t> refused_length() const { return refused_length_; }
 

@@ -70,6 +70,7 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     announcement.cancels = has("cancel");
     announcement.streams = has("stream");
     announcement.batches = has("batch");
+    announcement.arrays = has("arrays");
   }
   if (const auto journal = lair.find("journal"); journal != lair.end()) {
     if (!journal->is_number_unsigned() || *journal < 3u || *journal > kLargestFd)
@@ -146,7 +147,7 @@ std::string timestamp() {
 }
 
 std::string encode_offer(const Offer& offer) {
-  Json features = Json::array({"cancel", "stream", "callback", "batch"});
+  Json features = Json::array({"cancel", "stream", "callback", "batch", "arrays"});
   if (offer.files) features.push_back("files");
   const Json request = {
       {"id", 0},

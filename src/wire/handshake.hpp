@@ -43,6 +43,7 @@ struct Announcement {
     int fd = -1;
   } stacks;
   std::string python;                        // its version; empty if it isn't one, or does not say
+  bool arrays = false;                       // takes and gives them in shared memory
   std::vector<Command> commands;             // protocol 2 only
   std::set<std::string, std::less<>> names;  // theirs
 

@@ -25,6 +25,7 @@ enum class Kind : int {
   kCallback = 11,
   kCallbackResult = 12,
   kBatch = 13,
+  kRelease = 14,
 };
 
 }  // namespace lair::wire

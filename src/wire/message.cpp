@@ -160,7 +160,10 @@ Reply decode_reply_two(const CallHeader& header, Json message, std::string_view 
     return decode_answers(std::move(message), payload, is_kind(message, Kind::kResult));
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
-    return Value{std::move(message[3])};
+    if (!header.takes_arrays || message.size() < 5) return Value{std::move(message[3])};
+    auto arrays = decode_array_results(message[4]);
+    if (!arrays) return Malformed{"a RESULT with arrays that are none: " + printable(payload)};
+    return Value{std::move(message[3]), *std::move(arrays)};
   }
   if (is_kind(message, Kind::kError)) {
     if (message.size() < 4 || !message[3].is_object()) return Malformed{"an ERROR without its object"};
@@ -176,6 +179,11 @@ Reply decode_reply_two(const CallHeader& header, Json message, std::string_view 
     return Cancelled{.begun = counted ? message[3].get<std::size_t>() : 0};
   }
   if (is_kind(message, Kind::kCallback)) return decode_callback(std::move(message), payload);
+  if (is_kind(message, Kind::kRelease)) {
+    if (auto blocks = decode_released(message.size() > 3 ? message[3] : Json()))
+      return Released{*std::move(blocks)};
+    return Malformed{"a RELEASE that is not of blocks: " + printable(payload)};
+  }
   return Malformed{"a message of kind " + message[0].dump() + " in place of a reply"};
 }
 
@@ -215,9 +223,11 @@ void append_meta(std::string& tail, const CallHeader& header) {
     key("\"traceparent\":");
     append_string(tail, header.traceparent);
   }
-  if (!header.chain.empty()) {
-    key("\"chain\":");
-    tail += header.chain;
+  for (const auto& [name, json] :
+       {std::pair("\"chain\":", header.chain), std::pair("\"arrays\":", header.arrays)}) {
+    if (json.empty()) continue;
+    key(name);
+    tail += json;
   }
   if (header.session) {
     key("\"session\":");

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "wire/arrays.hpp"
 #include "wire/handshake.hpp"
 
 namespace lair::wire {
@@ -43,7 +44,10 @@ struct CallHeader {
     std::string_view affinity = {};  // "prefer", "strict" or "exclusive"
   };
   std::optional<Session> session = {};
-  bool batch = false;   // BATCH, whose arguments are an array of them; protocol 2 only
+  // What `encode_arrays` has made, in the call's codec; empty: nothing is said of arrays.
+  std::string_view arrays = {};
+  bool takes_arrays = false;  // its result may hold some
+  bool batch = false;         // BATCH, whose arguments are an array of them; protocol 2 only
   bool packed = false;  // the call is sent as MessagePack; protocol 2 only, and its arguments are so, too
 };
 
@@ -53,6 +57,7 @@ struct CallFrame {
   std::string head;
   std::string_view arguments;
   std::string tail;
+  int fd = -1;  // goes with the first byte
 
   std::size_t size() const { return head.size() + arguments.size() + tail.size(); }
   // Of the payload, which is what `max_frame` limits.
@@ -76,6 +81,7 @@ std::string encode_shutdown(Protocol protocol, std::uint64_t id, std::uint64_t g
 
 struct Value {
   Json value;
+  std::vector<ArrayResult> arrays = {};  // that belong into it, where it has null
 };
 // The worker answered with an error.
 struct Raised {
@@ -107,12 +113,17 @@ struct Callback {
   std::string name;
   Json arguments;
 };
-using Reply = std::variant<Value, Raised, Items, Answers, Complete, Cancelled, Callback, Malformed>;
+// Before the last frame: the worker has no view of these any more.
+struct Released {
+  std::vector<BlockAt> blocks;
+};
+using Reply = std::variant<Value, Raised, Items, Answers, Complete, Cancelled, Callback, Released, Malformed>;
 
 // The last frame of its call?
 inline bool is_final(const Reply& reply) {
   if (const auto* answers = std::get_if<Answers>(&reply)) return answers->last;
-  return !std::holds_alternative<Items>(reply) && !std::holds_alternative<Callback>(reply);
+  return !std::holds_alternative<Items>(reply) && !std::holds_alternative<Callback>(reply) &&
+         !std::holds_alternative<Released>(reply);
 }
 
 // Reads what comes for the call `header`, as MessagePack or JSON: the first byte tells. Anything else is Malformed, also items that were not asked for.

@@ -46,6 +46,10 @@ void append_packed_meta(std::string& tail, const CallHeader& header) {
     key("affinity");
     append_packed(tail, header.session->affinity);
   }
+  if (!header.arrays.empty()) {
+    key("arrays");
+    tail += header.arrays;
+  }
   if (header.stream) {
     key("stream");
     append_packed_array(tail, 2);

@@ -68,7 +68,7 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
         rest[count++] = {.data = piece.data() + skip, .size = piece.size() - skip};
         skip = 0;
       }
-      const os::IoResult result = stream_.write(rest.data(), count);
+      const os::IoResult result = stream_.write(rest.data(), count, written == 0 ? request.fd : -1);
       if (result.status == IoStatus::kOk) {
         written += result.bytes;
         if (written < total && !deadline.passed()) continue;
@@ -134,11 +134,11 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
   }
 }
 
-Channel::Moved Channel::write_now(std::string_view bytes) {
+Channel::Moved Channel::write_now(std::string_view bytes, int fd) {
   Moved moved;
   while (moved.bytes < bytes.size()) {
     const os::Stream::Piece piece{.data = bytes.data() + moved.bytes, .size = bytes.size() - moved.bytes};
-    const os::IoResult result = stream_.write(&piece, 1);
+    const os::IoResult result = stream_.write(&piece, 1, moved.bytes == 0 ? fd : -1);
     if (result.status == IoStatus::kWouldBlock) break;
     moved.broken = result.status != IoStatus::kOk;
     if (result.status == IoStatus::kFailed) moved.refusal = result.error;

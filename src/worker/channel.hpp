@@ -68,13 +68,15 @@ class Channel {
     bool broken = false;    // the peer is gone, or the system refuses
     int refusal = 0;        // then its errno
   };
-  Moved write_now(std::string_view bytes);
+  Moved write_now(std::string_view bytes, int fd = -1);  // `fd` goes with the first byte
   bool is_socket() const { return stream_.is_socket(); }
   int out_fd() const { return stream_.out_fd(); }
   // For the supervisor: writes a short frame if it fits; false if it doesn't, or the peer is gone.
   bool send_now(std::string_view frame);
   // Reads what is there. A frame, nothing yet (nullopt), or the end.
   std::variant<std::string_view, std::nullopt_t, NoReply> receive_now();
+  // That frame, to keep.
+  wire::OwnedFrame keep(std::string_view frame) { return reader_.keep(frame); }
 
   // The first bytes read that made no frame, for messages.
   std::string_view held() const { return reader_.held(); }

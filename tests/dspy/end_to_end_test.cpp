@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 
 using namespace std::chrono_literals;
 
@@ -48,7 +49,7 @@ class Dspy : public ::testing::Test {
   static void SetUpTestSuite() {
     WorkerSpec worker = python("lair_dspy");
     worker.interpreter = environment("LAIR_TEST_PYTHON");
-    worker.python_path = {LAIR_TEST_SOURCE_DIR "/tests/dspy"};  // modules_of_tests
+    worker.python_path = {lair::test::in_source("tests/dspy")};  // modules_of_tests
     pool = std::make_unique<Pool>(PoolOptions{.name = "dspy",
                                               .worker = worker,
                                               .size = 2,

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 #include "support/pools.hpp"
 #include "support/tormentor.hpp"
 
@@ -36,7 +37,7 @@ std::uint64_t calls_wanted() { return std::getenv("LAIR_LONG") != nullptr ? 10'0
 // An interpreter that has DSPy: test_cpp.py's.
 std::string python_with_dspy() {
   const char* named = std::getenv("LAIR_TEST_PYTHON");
-  return named != nullptr ? named : LAIR_TEST_SOURCE_DIR "/.venv/bin/python";
+  return named != nullptr ? named : in_source(".venv/bin/python");
 }
 
 PoolOptions dspy_options() {

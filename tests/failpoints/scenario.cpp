@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "support/paths.hpp"
 #include "support/pools.hpp"
 
 namespace lair::test {
@@ -63,7 +64,7 @@ class Watchdog {
 
 PoolOptions options_of(Kind kind, Demand demand) {
   const bool python = kind == Kind::kPython || kind == Kind::kForked;
-  WorkerSpec worker = python ? python_worker("sdk_echo") : command({LAIR_TEST_BIN_DIR "/worker-echo"});
+  WorkerSpec worker = python ? python_worker("sdk_echo") : command({in_bin("worker-echo")});
   if (kind == Kind::kForked) worker.start = "fork";
   if (kind == Kind::kPipe) worker.stdio = "pipe";
   PoolOptions options = options_for(std::move(worker), 2);

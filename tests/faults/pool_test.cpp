@@ -8,6 +8,7 @@
 
 #include "faults/row.hpp"
 #include "support/core_driver.hpp"
+#include "support/paths.hpp"
 #include "support/shell_fixture.hpp"
 
 namespace lair::test {
@@ -143,9 +144,9 @@ TEST_F(PoolRows, R22_TheModuleDoesNotImport) {
 TEST_F(PoolRows, R35_TheWallClockJumps) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be the first library that is loaded";
   // A program of its own, since the clock must jump from its first moment on.
-  const std::string preload = LAIR_TEST_BIN_DIR "/wall_clock.so";
+  const std::string preload = in_bin("wall_clock.so");
   ASSERT_EQ(::access(preload.c_str(), R_OK), 0) << preload;
-  const std::string command = "LD_PRELOAD=" + preload + " " LAIR_TEST_BIN_DIR "/clock_host_main";
+  const std::string command = "LD_PRELOAD=" + preload + " " + in_bin("clock_host_main");
   std::FILE* host = ::popen(command.c_str(), "re");
   ASSERT_NE(host, nullptr);
   char line[256] = {};

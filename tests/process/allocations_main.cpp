@@ -16,6 +16,8 @@
 #include <string_view>
 #include <tuple>
 
+#include "support/paths.hpp"
+
 namespace {
 
 std::atomic<long> all_taken = 0;
@@ -87,7 +89,7 @@ int main(int, char** argv) {
   const bool native = argv[1] == std::string_view("native");
   lair::PoolOptions options{.name = "typed", .size = 1};
   options.worker = lair::python("typed");
-  options.worker.python_path = {LAIR_TEST_SOURCE_DIR "/tests/workers"};
+  options.worker.python_path = {lair::test::in_source("tests/workers")};
   options.worker.env["LAIR_NATIVE"] = native ? "on" : "off";
   lair::Pool pool(options);
   pool.wait_ready();

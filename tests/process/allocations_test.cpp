@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <string>
 
+#include "support/paths.hpp"
+
 namespace lair::test {
 namespace {
 
@@ -12,7 +14,7 @@ INSTANTIATE_TEST_SUITE_P(Codecs, Allocations, testing::Values("native", "plain")
                          [](const auto& of) { return std::string(of.param); });
 
 TEST_P(Allocations, AreNoneInTheSteadyState) {
-  const std::string command = std::string(LAIR_TEST_BIN_DIR "/allocations_main ") + GetParam() + " 2>&1";
+  const std::string command = in_bin("allocations_main ") + GetParam() + " 2>&1";
   FILE* const program = ::popen(command.c_str(), "r");
   ASSERT_NE(program, nullptr);
   std::string said;

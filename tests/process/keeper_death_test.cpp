@@ -15,6 +15,7 @@
 
 #include "process/keeper_driver.hpp"
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 
 namespace lair {
 namespace {
@@ -30,7 +31,7 @@ using worker::SpawnFailed;
 
 class KeeperDeath : public test::LeakChecked {
  protected:
-  static std::string family() { return std::string(LAIR_TEST_BIN_DIR) + "/keeper_family_main"; }
+  static std::string family() { return test::in_bin("keeper_family_main"); }
 };
 
 int parent_of(int pid) {
@@ -219,7 +220,7 @@ TEST_F(KeeperDeath, ABadLairKeeperIsAnErrorThatNamesIt) {
 }
 
 TEST_F(KeeperDeath, AGoodLairKeeperIsTaken) {
-  const Variable good("LAIR_KEEPER", std::string(LAIR_TEST_BIN_DIR) + "/lair-keeper");
+  const Variable good("LAIR_KEEPER", test::in_bin("lair-keeper"));
   KeeperDriver keeper;
   EXPECT_EQ(keeper.run(keeper.shell("exit 8")).status.code, 8);
 }

@@ -18,6 +18,7 @@
 #include "os/stream_pair.hpp"
 #include "process/keeper_io.hpp"
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 #include "support/sanitized.hpp"
 
 extern "C" char** environ;
@@ -38,7 +39,7 @@ class HostProgram {
   HostProgram(int workers, int children, const char* option = nullptr) {
     os::Pipe orders = os::make_pipe();
     os::Pipe answers = os::make_pipe();
-    const std::string path = std::string(LAIR_TEST_BIN_DIR) + "/keeper_host_main";
+    const std::string path = test::in_bin("keeper_host_main");
     std::string worker_count = std::to_string(workers);
     std::string child_count = std::to_string(children);
     std::string extra = option == nullptr ? "" : option;

@@ -22,6 +22,7 @@
 
 #include "process/keeper_driver.hpp"
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 
 namespace lair {
 namespace {
@@ -167,7 +168,7 @@ TEST_F(KeeperSpawn, ItInheritsNothingButWhatItIsGiven) {
   const os::Fd careless(::open("/dev/null", O_RDONLY));  // not CLOEXEC, as a host's own may be
   for (const StdioMode mode :
        {StdioMode::kChannelFd, StdioMode::kStdioSocket, StdioMode::kStdioPipe, StdioMode::kNoChannel}) {
-    auto request = keeper.request({std::string(LAIR_TEST_BIN_DIR) + "/keeper_family_main", "0"});
+    auto request = keeper.request({test::in_bin("keeper_family_main"), "0"});
     request.stdio = mode;
     const Spawned spawned = keeper.spawn(request);
     // Looked at from here: a shell that looks sees what it looks with. Its loader may still have a library open.

@@ -10,12 +10,13 @@
 #include <cstdio>
 #include <string>
 
+#include "support/paths.hpp"
 #include "support/pools.hpp"
 
 int main(int argc, char** argv) {
   const std::string when = argc > 1 ? argv[1] : "ready";
   const std::string then = argc > 2 ? argv[2] : "";
-  lair::WorkerSpec worker = then == "c"          ? lair::command({LAIR_TEST_BIN_DIR "/worker-family"})
+  lair::WorkerSpec worker = then == "c"          ? lair::command({lair::test::in_bin("worker-family")})
                             : then == "stubborn" ? lair::test::script_worker("stubborn.py")
                                                  : lair::test::python_worker("family");
   if (then == "warm") {

@@ -15,6 +15,7 @@
 
 #include "process/store_script.hpp"
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 #include "support/store_files.hpp"
 
 extern "C" char** environ;
@@ -29,7 +30,7 @@ using Steps = std::array<int, kStoreThreads>;  // the next one of each thread
 class StoreHost {
  public:
   StoreHost(const std::string& file, const Steps& steps) {
-    std::vector<std::string> arguments = {LAIR_TEST_BIN_DIR "/store_host_main", file};
+    std::vector<std::string> arguments = {in_bin("store_host_main"), file};
     for (const int step : steps) arguments.push_back(std::to_string(step));
     std::vector<char*> argv;
     for (auto& argument : arguments) argv.push_back(argument.data());

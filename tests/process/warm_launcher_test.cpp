@@ -12,6 +12,7 @@
 #include "os/program.hpp"
 #include "process/keeper_io.hpp"
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 #include "worker/keeper_launcher.hpp"
 #include "worker/warm_launcher.hpp"
 
@@ -43,7 +44,7 @@ class WarmLauncher : public test::LeakChecked {
   }
 
   std::vector<std::string> environment() const {
-    return {"PYTHONPATH=" LAIR_TEST_SOURCE_DIR "/python:" LAIR_TEST_SOURCE_DIR "/tests/workers",
+    return {"PYTHONPATH=" + test::in_source("python") + ":" + test::in_source("tests/workers"),
             std::string("PATH=") + std::getenv("PATH"), "OMP_NUM_THREADS=1"};
   }
   // To be forked from a parent that has imported `module`.

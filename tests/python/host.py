@@ -26,9 +26,9 @@ PATIENCE = 60.0  # seconds until a test gives up on what should happen at once, 
 TRANSPORTS = ("channel", "stdio-socket", "stdio-pipe")
 CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
 CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
-BATCH = 13
+BATCH, RELEASE = 13, 14
 LAST = (RESULT, ERROR, END, CANCELLED)  # the frames that end a call
-FEATURES = ["cancel", "stream", "callback", "batch"]
+FEATURES = ["cancel", "stream", "callback", "batch", "arrays"]
 
 
 @lru_cache(maxsize=32)

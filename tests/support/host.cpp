@@ -8,13 +8,14 @@
 #include <unistd.h>
 
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 
 extern "C" char** environ;
 
 namespace lair::test {
 
 Host::Host(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), std::string(LAIR_TEST_BIN_DIR) + "/orphan_host_main");
+  arguments.insert(arguments.begin(), in_bin("orphan_host_main"));
   int out[2];
   EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
   posix_spawn_file_actions_t actions;

@@ -12,10 +12,11 @@
 #include <string>
 
 #include "support/leak_check.hpp"
+#include "support/paths.hpp"
 
 namespace lair::test {
 
-inline std::string workers_folder() { return LAIR_TEST_SOURCE_DIR "/tests/workers"; }
+inline std::string workers_folder() { return in_source("tests/workers"); }
 
 inline WorkerSpec python_worker(const std::string& module) {
   WorkerSpec spec = python(module);

@@ -241,7 +241,7 @@ TEST(Validate, HasARefusalForEverySettingThatCanBeWrong) {
   // Any value of these is sensible.
   EXPECT_EQ(untested,
             (std::set<std::string_view>{"lazy", "max_starting", "max_waiters", "max_calls", "memory_limit",
-                                        "watch", "breaker_enabled", "logger", "on_event"}));
+                                        "array_memory", "watch", "breaker_enabled", "logger", "on_event"}));
 }
 
 // --- Reading from JSON -----------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "max_memory": 100, "concurrency": 7, "max_nesting": 3, "cancel_grace": "1s", "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
-    "breaker_crash_window": "5min", "retries": 4, "retry_percent": 20})"));
+    "breaker_crash_window": "5min", "retries": 4, "retry_percent": 20, "array_memory": 300})"));
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->name, "text");
   EXPECT_EQ(options->worker.module, "textstats");
@@ -307,6 +307,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->breaker.crash_window, 5min);
   EXPECT_EQ(options->retries, 4u);
   EXPECT_EQ(options->retry_percent, 20u);
+  EXPECT_EQ(options->array_memory, 300u);
   EXPECT_EQ(options->log_format, "json");
   EXPECT_TRUE(validate(*options));
 }

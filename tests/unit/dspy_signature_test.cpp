@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dspy/names.hpp"
+#include "support/paths.hpp"
 
 namespace lair::dspy {
 namespace {
@@ -22,7 +23,7 @@ Json told(const Json& fields) {
 }
 
 TEST(DspySignature, IsReadAsTheWorkersReadIt) {
-  std::ifstream file(LAIR_TEST_SOURCE_DIR "/tests/dspy/signatures.json");
+  std::ifstream file(test::in_source("tests/dspy/signatures.json"));
   const Json cases = Json::parse(file);
   ASSERT_GT(cases.size(), 60u);
   for (const Json& each : cases) {

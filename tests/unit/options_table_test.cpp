@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "base/options_table.hpp"
+#include "support/paths.hpp"
 
 namespace lair {
 namespace {
 
 // --- One table, one header, one page -----------------------------------------------------------------------
 std::string file(const std::string& path) {
-  std::ifstream in(LAIR_TEST_SOURCE_DIR "/" + path);
+  std::ifstream in(test::in_source(path));
   EXPECT_TRUE(in) << path;
   return (std::ostringstream() << in.rdbuf()).str();
 }

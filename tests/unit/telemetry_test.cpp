@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/wall_time.hpp"
+#include "support/paths.hpp"
 
 namespace lair {
 namespace {
@@ -18,7 +19,7 @@ using namespace std::chrono_literals;
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
 TEST(PoolEvents, AreListedInTheDocsAsInTheTable) {
-  std::ifstream in(LAIR_TEST_SOURCE_DIR "/docs/telemetry.md");
+  std::ifstream in(test::in_source("docs/telemetry.md"));
   const std::string page = (std::ostringstream() << in.rdbuf()).str();
   const std::string list =
       page.substr(page.find("| kind | sets |"), page.find("\n## The log") - page.find("| kind | sets |"));

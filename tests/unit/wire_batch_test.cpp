@@ -16,7 +16,7 @@ using testing::HasSubstr;
 
 constexpr CallHeader kBatch{.id = 5, .generation = 9, .command = "count", .batch = true};
 
-std::string payload_of(const CallFrame& frame) {
+std::string payload_bytes(const CallFrame& frame) {
   return (frame.head + std::string(frame.arguments) + frame.tail).substr(kHeaderBytes);
 }
 
@@ -28,12 +28,12 @@ Answers answers(std::string_view payload) {
 }
 
 TEST(Batch, IsACallWithAnArrayOfArguments) {
-  EXPECT_EQ(Json::parse(payload_of(encode_call(kBatch, R"([[1],{"a":2}])"))),
+  EXPECT_EQ(Json::parse(payload_bytes(encode_call(kBatch, R"([[1],{"a":2}])"))),
             Json::parse(R"([13, 5, 9, "count", [[1], {"a": 2}], {}])"));
   CallHeader packed = kBatch;
   packed.packed = true;
   std::string problem;
-  EXPECT_EQ(decode_msgpack(payload_of(encode_call(packed, *encode_msgpack({{1}, {2}}, "items"))), problem),
+  EXPECT_EQ(decode_msgpack(payload_bytes(encode_call(packed, *encode_msgpack({{1}, {2}}, "items"))), problem),
             Json::parse(R"([13, 5, 9, "count", [[1], [2]], {}])"));
 }
 

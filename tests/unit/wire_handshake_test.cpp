@@ -50,10 +50,10 @@ TEST(Offer, SaysWhatTheProtocolAsksFor) {
   EXPECT_TRUE(std::regex_match(offer["timestamp"].get<std::string>(),
                                std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)")));
   EXPECT_EQ(offer["args"], Json::parse(R"({"initialization": true, "worker_id": "text-0-7", "lair": {
-      "version": 2, "generation": 7, "codecs": ["msgpack", "json"], "features": ["cancel", "stream", "callback", "batch"], "concurrency": 1,
+      "version": 2, "generation": 7, "codecs": ["msgpack", "json"], "features": ["cancel", "stream", "callback", "batch", "arrays"], "concurrency": 1,
       "max_frame": 65536}})"));
   EXPECT_EQ(Json::parse(encode_offer({.files = true}))["args"]["lair"]["features"],
-            Json({"cancel", "stream", "callback", "batch", "files"}));
+            Json({"cancel", "stream", "callback", "batch", "arrays", "files"}));
 }
 
 TEST(Handshake, AStartThatFailedMayNameTheFilesOfItsCode) {

@@ -1,6 +1,7 @@
 // JSON, strictly: what it cannot say is refused by name; what it says comes back unchanged.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <lair/array.hpp>
 
 #include <cmath>
 #include <cstdint>
@@ -50,6 +51,7 @@ TEST(EncodeJson, NamesThePlaceOfAnInfinity) {
 
 TEST(EncodeJson, NamesThePlaceOfBinary) {
   EXPECT_THAT(refusal({{"image", Json::binary({1, 2, 3})}}), StartsWith("argument.image is binary"));
+  EXPECT_THAT(refusal({{"image", Array<int>()}}), StartsWith("argument.image is a lair::Array, which goes"));
 }
 
 TEST(EncodeJson, NamesThePlaceOfTextThatIsNotUtf8) {

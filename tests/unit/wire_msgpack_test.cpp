@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 
+#include "support/paths.hpp"
 #include "wire/message.hpp"
 #include "wire/msgpack.hpp"
 
@@ -18,7 +19,7 @@ using testing::HasSubstr;
 
 const Json& packed_vectors() {
   static const Json all = [] {
-    std::ifstream file(LAIR_TEST_SOURCE_DIR "/tests/vectors/msgpack.json");
+    std::ifstream file(test::in_source("tests/vectors/msgpack.json"));
     return Json::parse(file);
   }();
   return all;

@@ -13,6 +13,7 @@
 #include <lair/router.hpp>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -126,11 +127,11 @@ TEST_P(TypedCalls, AreFunctions) {
   EXPECT_EQ(add.with({.timeout = 0ms}).try_call(2, 3).error().kind, ErrorKind::kDeadlineExceeded);
   EXPECT_THAT(add.map(std::vector<std::tuple<int, int>>{{1, 2}, {3, 4}}), ElementsAre(3, 7));
   EXPECT_EQ(add.future_call(2, 4).get(), 6);
-  std::promise<int> awaited;
-  const Task task = [](const auto& function, std::promise<int>& promise) -> Task {
-    promise.set_value(co_await function.co_call(2, 5));
+  const auto awaited = std::make_shared<std::promise<int>>();
+  [](const auto& function, std::shared_ptr<std::promise<int>> promise) -> Detached {
+    promise->set_value(co_await function.co_call(2, 5));
   }(add, awaited);
-  EXPECT_EQ(awaited.get_future().get(), 7);
+  EXPECT_EQ(awaited->get_future().get(), 7);
   const auto score = pool.fn<double(std::string_view)>("fail");
   const auto failed = score.try_call("a reason");
   ASSERT_FALSE(failed);

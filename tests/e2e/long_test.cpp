@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <future>
+#include <lair/async.hpp>
 #include <stop_token>
 #include <string>
 #include <vector>

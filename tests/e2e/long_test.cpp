@@ -71,7 +71,7 @@ TEST_F(Long, OneThatIsCancelledAtAnyMomentKeepsItsWorker) {
       EXPECT_EQ(call.get(), sent);
       ++done;
     } catch (const CallError& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kCancelled) << error.what();
+      EXPECT_EQ(error.error().kind, ErrorKind::kCancelled) << error.what();
     }
   }
   for (int i = 0; i < 10; ++i) {
@@ -79,7 +79,7 @@ TEST_F(Long, OneThatIsCancelledAtAnyMomentKeepsItsWorker) {
       const auto timeout = std::chrono::milliseconds(20 + 20 * i);
       EXPECT_EQ(pool.future_call<std::vector<std::string>>({.timeout = timeout}, "echo", sent).get(), sent);
     } catch (const CallError& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kDeadlineExceeded) << error.what();
+      EXPECT_EQ(error.error().kind, ErrorKind::kDeadlineExceeded) << error.what();
     }
   }
   EXPECT_EQ(pool.call<int>("pid"), pid);
@@ -97,7 +97,7 @@ TEST_F(Long, APoolEndsInTheMiddle) {
     try {
       EXPECT_EQ(call.get().size(), std::size_t{kItems});
     } catch (const CallError& error) {
-      EXPECT_NE(error.kind(), ErrorKind::kRemote) << error.what();
+      EXPECT_NE(error.error().kind, ErrorKind::kRemote) << error.what();
     }
   }
 }

@@ -17,7 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 using test::options_for;
 
-constexpr int kItems = 200'000;  // some 2 MB
+constexpr int kItems = 30'000;  // some 400 kB
 
 std::vector<std::string> items() {
   std::vector<std::string> made;

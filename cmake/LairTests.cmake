@@ -111,8 +111,8 @@ foreach(folder ${folders})
   lair_without_missing_boost(sources)
   # Boost.Asio has fences, of which ThreadSanitizer knows nothing, beside its locks, which suffice for it.
   if(LAIR_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/unit/asio_test.cpp
-      ${PROJECT_SOURCE_DIR}/tests/e2e/asio_call_forms_test.cpp PROPERTIES COMPILE_OPTIONS -Wno-tsan)
+    file(GLOB asio_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/asio_*.cpp)
+    set_source_files_properties(${asio_sources} PROPERTIES COMPILE_OPTIONS -Wno-tsan)
   endif()
   # Nor in the rest of what is pure.
   if(LAIR_SANITIZE MATCHES "thread")

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from functools import cache
 from typing import Any
 
-from lair_dspy import _secrets
+from lair_dspy import _adapters, _secrets
 from lair_dspy._dspy import RUN, need
-from lair_dspy._errors import InvalidLM, among
+from lair_dspy._errors import InvalidLM
 
 _PREFIX = {"google": "gemini"}  # what the original called it
 _OWN = {"model", "api_key", "api_key_env", "provider", "adapter", "temperature"}
@@ -25,7 +25,6 @@ _KNOWN = _OWN | {
     "engine", "top_p", "stop", "n", "seed", "headers", "extra_headers", "use_developer_role", "rollout_id",
 }  # fmt: skip
 _NOT_DATA = {"callbacks", "async_engine", "launch_kwargs", "train_kwargs", "finetuning_model", "prompt_cache"}
-ADAPTERS = {"chat": "ChatAdapter", "json": "JSONAdapter", "xml": "XMLAdapter"}
 _DEFAULT_TEMPERATURE = 0.7  # the original's
 _MOST_LMS = 64
 
@@ -47,8 +46,7 @@ def settings_of(given: Any) -> dict[str, Any]:
         if name not in _KNOWN and (near := difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.75)):
             raise InvalidLM(f"there is no LM setting {name!r}; did you mean {near[0]!r}?")
     settings["model"], settings["provider"] = _model(settings)
-    if (adapter := settings.get("adapter")) is not None and adapter not in ADAPTERS:
-        raise InvalidLM(f"there is no adapter {adapter!r}" + among(str(adapter), ADAPTERS))
+    _adapters.check(settings.get("adapter"))
     if not isinstance(settings.get("engine", "auto"), str):
         raise InvalidLM("engine is 'auto', 'lm15' or 'litellm'")
     variable = settings.get("api_key_env")
@@ -178,15 +176,6 @@ def _lm_class() -> Any:
 def fingerprint(*settings: Any) -> str:
     """Tells settings apart, keys included, without telling them."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def adapter_of(name: str | None) -> Any:
-    """DSPy's adapter; None for the default one."""
-    if name is None:
-        return None
-    if name not in ADAPTERS:
-        raise InvalidLM(f"there is no adapter {name!r}" + among(str(name), ADAPTERS))
-    return getattr(need(), ADAPTERS[name])()
 
 
 def shown(settings: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from lair_dspy import _lm
+from lair_dspy import _adapters, _lm
 from lair_dspy._build import Built, demos_of, options_of, type_of
 from lair_dspy._errors import InvalidArgument, ProgramExists, ProgramNotFound, among
 from lair_dspy._signature import Signature, described, plain
@@ -58,7 +58,7 @@ def record_of(program_id: str, given: dict[str, Any]) -> dict[str, Any]:
     for name in ("tools", "adapter", "state", "compiled"):
         if given.get(name):
             record[name] = given[name]
-    _lm.adapter_of(record.get("adapter"))
+    _adapters.check(record.get("adapter"))
     if given.get("demos"):
         record["demos"] = demos_of(
             given["demos"], Signature(record["signature"]) if "signature" in record else None

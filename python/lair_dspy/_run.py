@@ -18,7 +18,7 @@ from typing import Any
 
 import lair_worker
 
-from lair_dspy import _lm, _programs, _secrets, _session_lm, _tools
+from lair_dspy import _adapters, _lm, _programs, _secrets, _session_lm, _tools
 from lair_dspy._begin import a_loop
 from lair_dspy._build import Built
 from lair_dspy._dspy import SCOPE, need
@@ -138,7 +138,7 @@ class Run:
         key, also = own.key if own else "", more.pop("also", None)
         with dspy.context(
             lm=own.lm() if own else None,
-            adapter=_lm.adapter_of(adapter),
+            adapter=_adapters.adapter_of(adapter, signature_stays=self.hears_from_its_lm),
             trace=[],
             callbacks=[] if self.hears_from_its_lm else [_recorder_class()(self)],
             usage_tracker=self.usage,

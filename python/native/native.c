@@ -356,6 +356,7 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
     loop.sink = (int)number_of(loop.channel, names->sink);
     open_journal(&loop);
     names->loop = &loop;
+    names->thread = PyThread_get_thread_ident();
     if (!PyErr_Occurred() && run(&loop) == 0) {
       Py_INCREF(Py_None);
       result = Py_None;

@@ -146,3 +146,22 @@ def test_the_version_is_the_packages():
     text = (PYTHON_DIR / "pyproject.toml").read_text()
     version = re.search(r'^version = "(.*)"$', text, re.M).group(1)
     assert f'__version__ = "{version}"' in (PACKAGE / "__init__.py").read_text()
+
+
+def test_all_places_name_the_same_versions():
+    project = (PYTHON_DIR / "pyproject.toml").read_text()
+    assert re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project) == SUPPORTED
+    oldest = SUPPORTED[0]
+    says = {
+        "python/pyproject.toml": f'requires-python = ">={oldest}"',
+        "python/lair_worker/_too_old.py": f'OLDEST = "{oldest}"',
+        "apps/lair/doctor_programs.cpp": f"workers need Python {oldest} or newer",
+        "cmake/LairPackage.cmake": f"python3 (>= {oldest})",
+        "docs/python.md": f"Python {oldest} or newer",
+        "docs/config.md": f"Python {oldest} or newer",
+        "README.md": f"Python {oldest} or newer",
+    }
+    for name, words in says.items():
+        assert words in (PYTHON_DIR.parent / name).read_text("utf-8"), name
+    doctor = (PYTHON_DIR.parent / "apps/lair/doctor_programs.cpp").read_text()
+    assert f"minor < {oldest.partition('.')[2]}" in doctor

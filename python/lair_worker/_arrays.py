@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from _thread import get_ident
 from contextlib import suppress
 from mmap import mmap
 from weakref import ref
@@ -60,6 +61,7 @@ class Arrays:
         "_protocol",
         "_rooms",
         "_segments",
+        "_thread",
         "_types",
         "_views",
     )
@@ -69,6 +71,7 @@ class Arrays:
         self._protocol = protocol
         self._channel = channel
         self._generation = generation
+        self._thread = get_ident()
         self._segments: dict[int, mmap] = {}
         self._types: dict[int, Any] = {}
         self._views: dict[int, _View] = {}  # by their id
@@ -194,9 +197,11 @@ class Arrays:
     # --- results --------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        """Whether the call's result may be in the host's memory. Its coroutines can't wait for it here."""
+        """Whether the call's result may be in the host's memory. Coroutines and threads can't ask for it."""
         call = self._call
-        return call is not None and "out" in call.meta["arrays"] and not self._protocol.midcall().in_loop
+        if call is None or "out" not in call.meta["arrays"] or get_ident() != self._thread:
+            return False
+        return not self._protocol.midcall().in_loop
 
     def room(self, size: int) -> tuple[Any, Any]:
         """A block of at least so many bytes, by its key and what exports it. MemoryError: there is none."""

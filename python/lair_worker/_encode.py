@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SMALLEST_INT = -(2**63)
 LARGEST_INT = 2**64 - 1
+MOST_NESTING = 998  # the host counts to 1000, and a stream or a batch puts two more around an item
 
 
 class Unencodable(Exception):
@@ -47,6 +48,8 @@ def encode(message: Any) -> bytes:
     data = text.encode()
     if len(data) > 18 and (len(data) < 256 or _THIN_RUN in data[::9].translate(_DIGITS_TO_ZERO)):
         _check_long_numbers(data, message)
+    if len(data) > 2 * MOST_NESTING and data.count(b"[") + data.count(b"{") > MOST_NESTING:
+        _check_nesting(data)
     return data
 
 
@@ -91,6 +94,27 @@ def _check_long_numbers(data: bytes, message: Any) -> None:
                     raise OverflowError("an integer outside -2^63 to 2^64-1")
                 return  # the long numbers are in strings
         at = flat.find(_RUN, at + length)
+
+
+# --- nesting ------------------------------------------------------------------------------------------
+# How deep the C encoder goes differs by version (from Python 3.12 on C has a limit of its own, far beyond
+# what the host takes) and by sys.setrecursionlimit. So what has brackets enough is looked at.
+
+_SQUARE = bytes({123: 91, 125: 93}.get(byte, byte) for byte in range(256))  # braces as brackets
+_OTHERS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_FLAT = 8
+
+
+def _check_nesting(data: bytes) -> None:
+    from itertools import accumulate
+
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]  # what is in no string
+    brackets = b"".join(outside).translate(_SQUARE, _OTHERS)
+    for _ in range(_FLAT):  # each takes the innermost level away: of many short lists nothing is left
+        brackets = brackets.replace(b"[]", b"")
+    # ASCII has the two side by side, with 92 between them.
+    if _FLAT + max(accumulate(92 - byte for byte in brackets), default=0) > MOST_NESTING:
+        raise RecursionError("nested too deeply")
 
 
 # --- the walk that names the place --------------------------------------------------------------------

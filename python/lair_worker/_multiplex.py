@@ -189,12 +189,16 @@ class Multiplex(Replies):
         """The handler of the bell: for a coroutine that keeps the loop from running, and is cancelled."""
         task = asyncio.current_task(self.loop) if self.loop.is_running() else None
         call = self._calls.of_task(task)
-        if call is not None and call.hit:
-            due = call.task.insist(frame)
+        door = getattr(call, "task", None)  # none: its command has not begun, and the call may be hit already
+        if call is None or door is None:
+            return  # the loop will read it
+        if call.hit:
+            due = door.insist(frame)
             if due is not None:
                 raise due
-        if call is None or call.hit or not is_users(frame):
-            return  # the loop will read it
+            return
+        if not is_users(frame):
+            return
         self._read_some()
         self.loop.call_soon_threadsafe(self._take_all)
         data, at = self._incoming, 0
@@ -206,7 +210,7 @@ class Multiplex(Replies):
                 if call.shields:
                     call.owed = True
                 else:
-                    call.task.cancel()
+                    door.cancel()
 
     # --- out ------------------------------------------------------------------------------------------
 

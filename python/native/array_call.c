@@ -232,7 +232,7 @@ static PyObject *take_grant(Loop *loop, Py_ssize_t size) {
 
 PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count) {
   Names *names = PyModule_GetState(module);
-  Loop *loop = names->loop;
+  Loop *loop = names->thread == PyThread_get_thread_ident() ? names->loop : NULL;
   const Kind *kind = count == 3 ? kind_named(args[2]) : NULL;
   if (!kind || !loop || !loop->slots.arrays || *loop->slots._call == Py_None || *loop->slots._grant == Py_None) Py_RETURN_NONE;
   PyObject *midcall = PyObject_GetAttr(loop->protocol, names->_midcall);

@@ -29,7 +29,8 @@ typedef struct {
 #define DECLARE(name) PyObject *name;
   NAMES(DECLARE)
   PyObject *block_type, *view_type;  // array.c
-  struct Loop *loop;                 // that runs
+  struct Loop *loop;                 // that runs, in this thread; other threads don't touch it
+  unsigned long thread;
 } Names;
 
 // Where the Arrays of _arrays.py has these.

@@ -142,15 +142,14 @@ static int put_elements(Buffer *out, PyObject *sequence, int depth) {
 #if PY_VERSION_HEX >= 0x030d0000
     PyObject *element = PyList_Check(sequence) ? PyList_GetItemRef(sequence, i)
                                                : Py_NewRef(PyTuple_GET_ITEM(sequence, i));
-    if (!element) return -1;
 #else
-    if (i >= PySequence_Fast_GET_SIZE(sequence)) {
+    PyObject *element = i < PySequence_Fast_GET_SIZE(sequence) ? PySequence_Fast_GET_ITEM(sequence, i) : NULL;
+    Py_XINCREF(element);
+#endif
+    if (!element) {
       PyErr_SetString(PyExc_RuntimeError, "a list has changed meanwhile");
       return -1;
     }
-    PyObject *element = PySequence_Fast_GET_ITEM(sequence, i);
-    Py_INCREF(element);
-#endif
     const int failed = put_value(out, element, depth);
     Py_DECREF(element);
     if (failed) return -1;

@@ -356,6 +356,7 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
     loop.sink = (int)number_of(loop.channel, names->sink);
     open_journal(&loop);
     names->loop = &loop;
+    names->thread = PyThread_get_thread_ident();
     if (!PyErr_Occurred() && run(&loop) == 0) {
       Py_INCREF(Py_None);
       result = Py_None;
@@ -424,7 +425,7 @@ static PyModuleDef_Slot slots[] = {
 #if PY_VERSION_HEX >= 0x030c0000
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
-#ifdef Py_mod_gil
+#ifdef Py_mod_gil  // docs/python.md, "Versions of Python", says what it rests on
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, NULL},

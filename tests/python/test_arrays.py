@@ -19,7 +19,7 @@ SIZE = 1 << 20
 
 SOURCE = """
     import asyncio
-    import array, os
+    import array, os, threading
     import lair_worker as lair
 
     kept = []
@@ -50,6 +50,12 @@ SOURCE = """
     async def later(n):
         await asyncio.sleep(0)
         return fill(n)
+    def in_thread(n):
+        made = []
+        thread = threading.Thread(target=lambda: made.append(fill(n)))
+        thread.start()
+        thread.join()
+        return fill(n) if made[0].tolist() == list(range(n)) else None
     def gives_up(n):
         try:
             lair.empty(n)
@@ -272,6 +278,13 @@ def test_other_buffers_are_copied(memory):
     assert released == [(1, 0), (1, 64)]
     _, arrays, _ = memory.call("later", 2, out=[1, 64, 64])
     assert result_of(memory, arrays[0]) == [0.0, 1.0]
+
+
+def test_room_is_not_for_other_threads(memory):
+    memory.add(1)
+    _, arrays, _ = memory.call("in_thread", 2, out=[1, 64, 64])
+    assert result_of(memory, arrays[0]) == [0.0, 1.0] and arrays[0][2] == 64
+    assert [name for name, _ in memory.asked] == ["lair.array.segment"], "nothing more had to be allocated"
 
 
 @pytest.mark.parametrize(

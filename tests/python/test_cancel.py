@@ -1,4 +1,4 @@
-"""CANCEL and its doorbell, on a worker that runs one call at a time in its main thread."""
+"""CANCEL and its doorbell: mostly on a worker that runs one call at a time, in its main thread."""
 
 from __future__ import annotations
 
@@ -322,3 +322,35 @@ def test_cancel_in_the_middle_of_an_error_being_made(worker):
         assert reply[0] in (ERROR, CANCELLED) and reply[1] == number, reply
         assert reply[0] == CANCELLED or reply[3]["type"] == "ValueError"
     assert worker.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+def test_the_bell_rings_when_a_task_begins(full, in_one_piece):
+    """Its call may have been cancelled before that; then the bell finds no command to interrupt."""
+    worker = full(
+        """
+        import asyncio, signal
+        current_task = asyncio.current_task
+
+        def ring(*loop):
+            if not loop:
+                signal.raise_signal(signal.SIGRTMAX - 4)
+            return current_task(*loop)
+
+        asyncio.current_task = ring
+
+        async def echo(value): return value
+        async def wait(): await asyncio.Event().wait()
+        """,
+        concurrency=10,
+    )
+    for number in range(100, 110):
+        call = worker.frame(CALL, number, "wait", [], {})
+        if in_one_piece:
+            worker.write(call + worker.frame(CANCEL, number))
+        else:
+            worker.write(call)
+            worker.cancel(number)
+        worker.expect_cancelled(number)
+        assert worker.call("echo", number) == number
+    assert worker.stderr_log.now() == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from collections import OrderedDict, namedtuple
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -188,6 +189,26 @@ def test_errors_name_the_place_in_the_same_words(full):
     for name, message in messages.items():
         error = worker.fail(name)
         assert (error["kind"], error["message"]) == ("unencodable", message)
+
+
+@pytest.mark.parametrize("around", [lambda each: [each], lambda each: {"a]\\\"": each, "b": []}])
+def test_nesting_is_counted_however_deep_the_interpreter_would_go(codec, around):
+    """Some of it is the message's own: the host counts to 1000."""
+    encode, _ = codec
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(8000)
+    try:
+        fits = '"[{' * 2000
+        for _ in range(997):
+            fits = around(fits)
+        encode(fits)
+        for depth in (4, 1000):
+            for _ in range(depth):
+                fits = around(fits)
+            with pytest.raises(RecursionError):
+                encode(fits)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 # --- in: whatever comes ------------------------------------------------------------------------------------

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import ast
-import os
+import pkgutil
 import re
-import shutil
 import subprocess
-from functools import lru_cache
-from pathlib import Path
+import sys
+import sysconfig
 
 import pytest
 
 from host import PYTHON_DIR, worker_environment
+from interpreters import SUPPORTED, TOO_OLD, interpreter
 
 PACKAGE = PYTHON_DIR / "lair_worker"
-SUPPORTED = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
-TOO_OLD = ["2.7", "3.6", "3.7", "3.8"]
 NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}  # the oldest know no folder for it but the source tree
-
-
-@lru_cache(maxsize=32)
-def interpreter(version: str) -> str:
-    """A real interpreter of that version, on PATH or in pyenv; the test is skipped without one."""
-    candidates = [shutil.which(f"python{version}")]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates += sorted(pyenv.glob(f"{version}.*/bin/python"))
-    for candidate in filter(None, candidates):
-        program = "import sys; print('%d.%d ' % sys.version_info[:2] + sys.executable)"
-        done = subprocess.run([str(candidate), "-c", program], capture_output=True, text=True)
-        found, _, path = done.stdout.strip().partition(" ")
-        if done.returncode == 0 and found == version:
-            return path
-    pytest.skip(f"no Python {version} here")
 
 
 SOURCE = """
@@ -134,10 +117,15 @@ def test_nothing_newer_than_python_39_is_used():
         assert not any(type(node).__name__ in ("Match", "TryStar") for node in ast.walk(tree)), path.name
 
 
-def test_only_the_standard_library_is_imported():
-    import sys
+def find_standard_modules():
+    folder = sysconfig.get_path("stdlib")
+    found = pkgutil.iter_modules([folder, f"{folder}/lib-dynload"])
+    return [*sys.builtin_module_names, *(each.name for each in found)]
 
-    allowed = set(sys.stdlib_module_names) | {"lair_worker", "annotationlib"}
+
+def test_only_the_standard_library_is_imported():
+    known = getattr(sys, "stdlib_module_names", None)  # from Python 3.10 on
+    allowed = set(known or find_standard_modules()) | {"lair_worker", "annotationlib"}
     for path in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -158,3 +146,22 @@ def test_the_version_is_the_packages():
     text = (PYTHON_DIR / "pyproject.toml").read_text()
     version = re.search(r'^version = "(.*)"$', text, re.M).group(1)
     assert f'__version__ = "{version}"' in (PACKAGE / "__init__.py").read_text()
+
+
+def test_all_places_name_the_same_versions():
+    project = (PYTHON_DIR / "pyproject.toml").read_text()
+    assert re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project) == SUPPORTED
+    oldest = SUPPORTED[0]
+    says = {
+        "python/pyproject.toml": f'requires-python = ">={oldest}"',
+        "python/lair_worker/_too_old.py": f'OLDEST = "{oldest}"',
+        "apps/lair/doctor_programs.cpp": f"workers need Python {oldest} or newer",
+        "cmake/LairPackage.cmake": f"python3 (>= {oldest})",
+        "docs/python.md": f"Python {oldest} or newer",
+        "docs/config.md": f"Python {oldest} or newer",
+        "README.md": f"Python {oldest} or newer",
+    }
+    for name, words in says.items():
+        assert words in (PYTHON_DIR.parent / name).read_text("utf-8"), name
+    doctor = (PYTHON_DIR.parent / "apps/lair/doctor_programs.cpp").read_text()
+    assert f"minor < {oldest.partition('.')[2]}" in doctor

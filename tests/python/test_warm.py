@@ -66,7 +66,7 @@ class Parent:
         self.cwd = cwd
         self.forked = []
         above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (self.log.sink, theirs, warm)]
-        targets = zip((1, 2, 3, 4), (above[0], *above), strict=True)
+        targets = zip((1, 2, 3, 4), (above[0], *above))
         self.pid = os.posix_spawn(
             INTERPRETER,
             [INTERPRETER, "-m", "lair_worker", "--warm-parent", "mod", *modules],

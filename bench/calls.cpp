@@ -1,5 +1,5 @@
-// What a call costs: beside the floor under it (bare Python loops on a socketpair, without a pool) and beside other
-// pools. Each round measures every path once, first pinned to one core (host, workers and peers alike), then on all.
+// What a call costs, beside the floor under it: bare Python loops on a socketpair, without a pool. (Beside other pools:
+// peers.cpp.) Each round measures every path once, first pinned to one core (host and workers alike), then on all.
 //
 //   calls [--rounds N] [--out FILE] [--python PROGRAM]
 //
@@ -28,7 +28,7 @@ std::string loops(std::size_t count) {
   return count == 1 ? "bare JSON loop" : std::to_string(count) + " bare JSON loops";
 }
 
-// Everything that a round measures, started once: pools, bare loops, peers.
+// Everything that a round measures, started once: pools and bare loops.
 class Rig {
  public:
   Rig(const Settings& settings, std::string cores) : settings_(settings), cores_(std::move(cores)) {
@@ -47,16 +47,6 @@ class Rig {
                    settings.python.c_str());
       native_.clear();
     }
-    for (const char* kind : {"multiprocessing", "executor"}) {
-      peers_.emplace_back(
-          kind, std::vector<std::string>{settings.python, script("peers/python_pools.py"), kind, "1", "4"});
-    }
-    for (const char* kind : {"direct", "owned"}) {
-      peers_.emplace_back(
-          std::string("elixir_") + kind,
-          std::vector<std::string>{"elixir", script("peers/port_pool.exs"), kind, settings.python,
-                                   script("workers/bare_json.py"), "1", "4"});
-    }
   }
 
   void measure(Rows& rows) {
@@ -64,7 +54,6 @@ class Rig {
     measure_floats(rows);
     measure_throughput(rows, "empty", kCalls);
     measure_throughput(rows, "nap_1ms", 0);
-    measure_peers(rows);
     measure_checkout(rows);
     measure_idle(rows);
     measure_starts(rows);
@@ -107,7 +96,6 @@ class Rig {
       const auto sum = native_.at(1).fn<int(int, int)>("add");
       add(typed, on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { (void)sum(2, 3); }));
     }
-    p50_ = median(call.latencies);
     const double json_p50 = median(json.latencies);
     const auto row = [&](const char* name, const Measured& measured) {
       const double p50 = median(measured.latencies);
@@ -116,12 +104,11 @@ class Rig {
     row("p50_bare_bytes", bytes);
     row("p50_bare_json", json);
     row("p50_call", call);
-    json_p50_ = json_p50;
     if (!native_.empty()) {
-      native_p50_ = median(native.latencies);
       row("p50_native", native);
-      rows.add("p50_native_to_bytes", cores_, native_p50_ * kMicro, "us",
-               Ratio{native_p50_ / median(bytes.latencies), "bare loop of raw bytes"});
+      const double native_p50 = median(native.latencies);
+      rows.add("p50_native_to_bytes", cores_, native_p50 * kMicro, "us",
+               Ratio{native_p50 / median(bytes.latencies), "bare loop of raw bytes"});
       const double typed_p50 = median(typed.latencies);
       rows.add("p50_typed", cores_, typed_p50 * kMicro, "us",
                Ratio{typed_p50 / median(bytes.latencies), "bare loop of raw bytes"});
@@ -167,30 +154,11 @@ class Rig {
         const double rate = measured.per_second();
         rows.add(work + "_callers_" + std::to_string(callers) + "_workers_" + std::to_string(size), cores_,
                  rate, "calls/s", Ratio{rate / floors[at_once], loops(at_once)});
-        if (!nap && size == 4 && callers == 4) rate_ = rate;
       }
       if (nap || native_.empty()) continue;
-      native_rate_ = pooled(native_.at(size), size, false, calls).per_second();
-      rows.add("empty_native_" + std::to_string(size), cores_, native_rate_, "calls/s",
-               Ratio{native_rate_ / floors[size], loops(size)});
-    }
-  }
-
-  // A peer's own rows are beside the floor; `call_…` rows have Lair's value of this round beside the peer's.
-  void measure_peers(Rows& rows) {
-    for (Peer& peer : peers_) {
-      const double p50 = peer.measure(1, 1, kCalls / 3).p50_us / kMicro;
-      const double rate = peer.measure(4, 4, kCalls).per_second;
-      rows.add("p50_" + peer.name(), cores_, p50 * kMicro, "us", Ratio{p50 / json_p50_, "bare JSON loop"});
-      rows.add("p50_call_to_" + peer.name(), cores_, p50_ * kMicro, "us", Ratio{p50_ / p50, peer.name()});
-      rows.add("empty_4_4_" + peer.name(), cores_, rate, "calls/s");
-      rows.add("empty_4_4_call_to_" + peer.name(), cores_, rate_, "calls/s",
-               Ratio{rate_ / rate, peer.name()});
-      if (native_.empty()) continue;
-      rows.add("p50_native_to_" + peer.name(), cores_, native_p50_ * kMicro, "us",
-               Ratio{native_p50_ / p50, peer.name()});
-      rows.add("empty_4_4_native_to_" + peer.name(), cores_, native_rate_, "calls/s",
-               Ratio{native_rate_ / rate, peer.name()});
+      const double rate = pooled(native_.at(size), size, false, calls).per_second();
+      rows.add("empty_native_" + std::to_string(size), cores_, rate, "calls/s",
+               Ratio{rate / floors[size], loops(size)});
     }
   }
 
@@ -269,12 +237,6 @@ class Rig {
   std::deque<BareLoop> bytes_;
   std::map<std::size_t, lair::Pool> pools_;   // without the accelerator
   std::map<std::size_t, lair::Pool> native_;  // with it, if there is one
-  std::deque<Peer> peers_;
-  double p50_ = 0;  // this round's
-  double json_p50_ = 0;
-  double rate_ = 0;
-  double native_p50_ = 0;
-  double native_rate_ = 0;
 };
 
 void measure(const Settings& settings, Rows& rows, Json&) {

@@ -1,11 +1,11 @@
-// What the programs of bench/ share: rounds, rows, the machine's facts, threads that call.
+// What the programs of bench/ share: rounds, rows, the machine's facts.
 //
 // A row is {name, cores, value, unit, ratio, of, low, high, rounds}. `value` and `ratio` are medians over the rounds;
 // what a ratio compares was measured in turn within the same round, so that a machine that is busy for a while slows
 // down both. [low, high] holds the ratio's median with 95 % confidence (by order statistics, whatever the
 // distribution; the extremes where there are fewer than six rounds).
 //
-// Thread-safety: one thread, but for what on_threads() runs.
+// Thread-safety: one thread.
 #pragma once
 
 #include <lair/pool.hpp>
@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -23,48 +22,17 @@
 #include <ctime>
 #include <fstream>
 #include <functional>
-#include <latch>
-#include <limits>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "measured.hpp"
 
 namespace bench {
 
 using namespace std::chrono_literals;
 using lair::Json;
-using Clock = std::chrono::steady_clock;
-
-inline double seconds_since(Clock::time_point began) {
-  return std::chrono::duration<double>(Clock::now() - began).count();
-}
-
-inline double seconds_of(const std::function<void()>& work) {
-  const auto began = Clock::now();
-  work();
-  return seconds_since(began);
-}
-
-inline double quantile(std::vector<double> values, double fraction) {
-  const auto at = static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values.size() - 1) + 0.5);
-  std::nth_element(values.begin(), values.begin() + at, values.end());
-  return values[static_cast<std::size_t>(at)];
-}
-
-inline double median(const std::vector<double>& values) {
-  const double upper = quantile(values, 0.5);  // of two in the middle
-  if (values.size() % 2 == 1) return upper;
-  double lower = -std::numeric_limits<double>::infinity();
-  std::size_t below = 0;
-  for (const double value : values) {
-    if (value >= upper) continue;
-    ++below;
-    lower = std::max(lower, value);
-  }
-  return below == values.size() / 2 ? (lower + upper) / 2 : upper;  // fewer below: the lower one is its equal
-}
 
 // Where the median of what was sampled lies, with 95 % confidence.
 inline std::pair<double, double> interval(std::vector<double> values) {
@@ -73,38 +41,6 @@ inline std::pair<double, double> interval(std::vector<double> values) {
   const double rank = std::floor(n / 2 - 0.98 * std::sqrt(n));  // normal approximation of the binomial
   const std::size_t skipped = n < 6 ? 0 : static_cast<std::size_t>(std::max(rank, 1.0)) - 1;
   return {values[skipped], values[values.size() - 1 - skipped]};
-}
-
-// --- Callers ------------------------------------------------------------------------------------------
-struct Measured {
-  double seconds = 0;
-  std::vector<double> latencies = {};  // seconds, one for each piece of work
-  double per_second() const { return static_cast<double>(latencies.size()) / seconds; }
-};
-
-// Runs `work(thread, i)` for i in [0, count), shared out among `threads` as they come. The clock starts when all
-// threads are there.
-inline Measured on_threads(std::size_t threads, std::size_t count,
-                           const std::function<void(std::size_t, std::size_t)>& work) {
-  std::atomic<std::size_t> next = 0;
-  std::vector<std::vector<double>> latencies(threads);
-  std::latch ready(static_cast<std::ptrdiff_t>(threads) + 1);
-  std::vector<std::jthread> callers;
-  for (std::size_t t = 0; t < threads; ++t) {
-    latencies[t].reserve(count);
-    callers.emplace_back([&, t] {
-      ready.arrive_and_wait();
-      for (std::size_t i = next++; i < count; i = next++) {
-        latencies[t].push_back(seconds_of([&] { work(t, i); }));
-      }
-    });
-  }
-  ready.arrive_and_wait();
-  Measured measured;
-  measured.seconds = seconds_of([&] { callers.clear(); });  // joins them
-  for (const auto& each : latencies)
-    measured.latencies.insert(measured.latencies.end(), each.begin(), each.end());
-  return measured;
 }
 
 // --- Rows ---------------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ class Program {
   void read(std::string& to) {
     char buffer[4096];
     const ssize_t count = ::recv(fd_, buffer, sizeof buffer, 0);
-    if (count <= 0) fail("the program's answer", count == 0 ? EPIPE : errno);
+    if (count == 0) throw std::runtime_error("the program has ended");
+    if (count < 0) fail("recv", errno);
     to.append(buffer, static_cast<std::size_t>(count));
   }
   // A line, of a program that writes one at a time.
@@ -114,7 +115,7 @@ class BareLoop {
   std::string reply_;
 };
 
-// Another pool, in a program of its own that answers "SIZE CALLERS CALLS" with "calls/s p50-in-µs" (bench/peers/).
+// Another pool, in a program of its own that answers "SIZE CALLERS CALLS WORK" with "calls/s p50-in-µs" (bench/peers/).
 class Peer {
  public:
   struct Answer {
@@ -123,15 +124,16 @@ class Peer {
   };
   Peer(std::string name, std::vector<std::string> command)
       : name_(std::move(name)), program_(std::move(command)) {
-    if (program_.line() != "ready") throw std::runtime_error(name_ + " does not start");
+    if (program_.line() != "ready") throw std::runtime_error("it does not start");
   }
 
   const std::string& name() const { return name_; }
-  Answer measure(std::size_t size, std::size_t callers, std::size_t calls) {
-    program_.write(std::to_string(size) + ' ' + std::to_string(callers) + ' ' + std::to_string(calls) + '\n');
+  Answer measure(std::size_t size, std::size_t callers, std::size_t calls, const std::string& work) {
+    program_.write(std::to_string(size) + ' ' + std::to_string(callers) + ' ' + std::to_string(calls) + ' ' +
+                   work + '\n');
     Answer answer;
     std::istringstream text(program_.line());
-    if (!(text >> answer.per_second >> answer.p50_us)) throw std::runtime_error(name_ + ": " + text.str());
+    if (!(text >> answer.per_second >> answer.p50_us)) throw std::runtime_error("it answers " + text.str());
     return answer;
   }
 

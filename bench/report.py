@@ -18,22 +18,31 @@ COLOURS = {"one": "#4c78a8", "all": "#9ecae9"}
 LATENCY = {
     "p50_bare_bytes": "raw bytes, bare loop",
     "p50_bare_json": "JSON, bare loop",
-    "p50_native": "Lair, with the accelerator",
+    "p50_lair": "Lair, with the accelerator",
     "p50_call": "Lair",
+    "p50_pybind11": "pybind11, in the program",
     "p50_elixir_direct": "Elixir, caller on the port",
     "p50_elixir_owned": "Elixir, port of a GenServer",
+    "p50_pyzmq": "pyzmq, REQ and REP",
     "p50_multiprocessing": "multiprocessing.Pool",
     "p50_executor": "ProcessPoolExecutor",
+    "p50_loky": "loky",
+    "p50_grpc": "gRPC",
+    "p50_ray": "Ray actors",
 }
 THROUGHPUT = {
     "empty_bare_4": "4 bare loops",
-    "empty_native_4": "Lair, with the accelerator",
+    "empty_4_lair": "Lair, with the accelerator",
     "empty_callers_4_workers_4": "Lair",
-    "empty_4_4_elixir_direct": "Elixir, caller on the port",
-    "empty_4_4_elixir_owned": "Elixir, port of a GenServer",
-    "empty_4_4_multiprocessing": "multiprocessing.Pool",
-    "empty_4_4_executor": "ProcessPoolExecutor",
-}
+    "empty_4_elixir_direct": "Elixir, caller on the port",
+    "empty_4_elixir_owned": "Elixir, port of a GenServer",
+    "empty_4_pyzmq": "pyzmq, REQ and REP",
+    "empty_4_multiprocessing": "multiprocessing.Pool",
+    "empty_4_executor": "ProcessPoolExecutor",
+    "empty_4_loky": "loky",
+    "empty_4_grpc": "gRPC",
+    "empty_4_ray": "Ray actors",
+}  # Not pybind11: so quick that the others' bars would be too short to see.
 
 
 def merge(out: str, parts: list[str]) -> None:

@@ -55,3 +55,22 @@ need_dspy() {
   timeout 900 .venv/bin/pip install --quiet --disable-pip-version-check -r tools/requirements-dspy.txt || return
   cp tools/requirements-dspy.txt .venv/requirements-dspy.installed
 }
+
+# What bench/peers.cpp sets beside Lair, in .venv-peers, each by itself: one that cannot be had is left out of the figures.
+# The accelerator is for the same interpreter.
+need_peers() {
+  local list=tools/requirements-peers.txt bin=.venv-peers/bin requirement missing=0
+  if ! cmp -s $list .venv-peers/requirements.installed; then
+    rm -rf .venv-peers
+    /usr/bin/python3 -m venv .venv-peers || return
+    while read -r requirement; do
+      timeout 900 $bin/pip install --quiet --disable-pip-version-check "$requirement" </dev/null || missing=1
+    done <$list
+    ((missing)) || cp $list .venv-peers/requirements.installed
+  fi
+  python/native/build.sh python/lair_worker $bin/python || missing=1
+  if [[ ! -x $bin/lair-embedded || -n $(find bench/measured.hpp bench/peers/*embedded* -newer $bin/lair-embedded) ]]; then
+    bench/peers/build_embedded.sh $bin/python $bin/lair-embedded || missing=1
+  fi
+  return $missing
+}

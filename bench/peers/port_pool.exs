@@ -7,11 +7,17 @@
 #            and hands it back
 #   owned    in the manner of poolboy: each port belongs to a GenServer, which talks to it for the caller
 #
-# Answers each line "SIZE CALLERS CALLS" on stdin with "calls/s p50-in-µs". JSON is jiffy's (a codec in C): OTP 25 has
+# Answers each line "SIZE CALLERS CALLS WORK" on stdin with "calls/s p50-in-µs". JSON is jiffy's (a codec in C): OTP 25 has
 # none, and Jason, which most Elixir programs use, is slower.
 
 defmodule Message do
-  def request(number), do: :jiffy.encode([1, number, 1, "empty", [], {[{"ms", 60_000}]}])
+  def work("empty"), do: {"empty", []}
+  def work("floats"), do: {"same", [for(i <- 0..9_999, do: :math.sqrt(i))]}
+
+  def request({name, args}, number) do
+    # A list of chunks where it is long, which a port takes as it is.
+    :jiffy.encode([1, number, 1, name, args, {[{"ms", 60_000}]}])
+  end
 
   def check(reply, number) do
     [2, ^number, 1, result] = :jiffy.decode(reply)
@@ -66,12 +72,12 @@ defmodule PortWorker do
   use GenServer
 
   def start_link(open), do: GenServer.start_link(__MODULE__, open)
-  def call(worker), do: GenServer.call(worker, :call)
+  def call(worker, work), do: GenServer.call(worker, {:call, work})
 
   def init(open), do: {:ok, {open.(), 0}}
 
-  def handle_call(:call, _, {port, number}) do
-    Port.command(port, Message.request(number))
+  def handle_call({:call, work}, _, {port, number}) do
+    Port.command(port, Message.request(work, number))
 
     receive do
       {^port, {:data, reply}} -> {:reply, Message.check(reply, number), {port, number + 1}}
@@ -80,9 +86,9 @@ defmodule PortWorker do
 end
 
 defmodule Caller do
-  def call(:direct, pool, number) do
+  def call(:direct, pool, work, number) do
     {reference, port} = PortPool.checkout(pool)
-    Port.command(port, Message.request(number))
+    Port.command(port, Message.request(work, number))
 
     receive do
       {^port, {:data, reply}} -> Message.check(reply, number)
@@ -93,19 +99,19 @@ defmodule Caller do
     PortPool.checkin(pool, reference, port)
   end
 
-  def call(:owned, pool, _) do
+  def call(:owned, pool, work, _) do
     {reference, worker} = PortPool.checkout(pool)
-    PortWorker.call(worker)
+    PortWorker.call(worker, work)
     PortPool.checkin(pool, reference, worker)
   end
 
-  def measure(kind, pool, callers, calls) do
+  def measure(kind, pool, callers, calls, work) do
     tickets = :atomics.new(1, [])
     main = self()
 
     run = fn ->
       receive do: (:start -> :ok)
-      send(main, {:done, loop(kind, pool, tickets, calls, [])})
+      send(main, {:done, loop(kind, pool, work, tickets, calls, [])})
     end
 
     processes = for _ <- 1..callers, do: spawn_link(run)
@@ -118,15 +124,15 @@ defmodule Caller do
     IO.puts("#{made / seconds} #{p50}")
   end
 
-  defp loop(kind, pool, tickets, calls, latencies) do
+  defp loop(kind, pool, work, tickets, calls, latencies) do
     number = :atomics.add_get(tickets, 1, 1)
 
     if number > calls do
       latencies
     else
       began = System.monotonic_time()
-      call(kind, pool, number)
-      loop(kind, pool, tickets, calls, [System.monotonic_time() - began | latencies])
+      call(kind, pool, work, number)
+      loop(kind, pool, work, tickets, calls, [System.monotonic_time() - began | latencies])
     end
   end
 end
@@ -156,6 +162,7 @@ pools =
 IO.puts("ready")
 
 for line <- IO.stream(:stdio, :line) do
-  [size, callers, calls] = line |> String.split() |> Enum.map(&String.to_integer/1)
-  Caller.measure(kind, pools[size], callers, calls)
+  [work | numbers] = line |> String.split() |> Enum.reverse()
+  [calls, callers, size] = Enum.map(numbers, &String.to_integer/1)
+  Caller.measure(kind, pools[size], callers, calls, Message.work(work))
 end

@@ -8,7 +8,7 @@ import os
 import struct
 import time
 
-COMMANDS = {"empty": lambda: None, "nap": time.sleep}
+COMMANDS = {"empty": lambda: None, "nap": time.sleep, "same": lambda value: value}
 
 
 def main() -> None:

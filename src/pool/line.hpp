@@ -1,6 +1,6 @@
 // Line: a worker's channel while it has calls of the reactor's: which ones, and what is still to be written to it.
 //
-// Thread-safety: the reactor's.
+// Thread-safety: for whoever has the reactor's turn.
 #pragma once
 
 #include <cstdint>

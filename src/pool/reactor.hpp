@@ -1,6 +1,7 @@
 // Reactor: one thread that drives the calls that do not block their callers, and all calls where workers have several at a time.
 // It is started when the first such call is made, and waits for all their channels at once. While it waits, a thread that begins
-// a call takes it as far as its worker itself (mailbox.hpp says whose turn it is); what comes back is always the reactor's.
+// a call takes it as far as its worker itself (mailbox.hpp says whose turn it is); what comes back is the reactor's, but for the
+// items of a stream whose consumer waits for them (stream_handle.hpp).
 //
 // A call goes the way of one that blocks (course.hpp): through the queue, where the core tells the reactor in place of a sleeping
 // thread; then over a Line, which is a worker's channel while at least one of its calls is here; to its completion. A call that

@@ -13,9 +13,10 @@ native = Extension(
         "native/object.c",
         "native/batch.c",
         "native/stream.c",
+        "native/stream_call.c",
         "native/msgpack.c",
     ],
-    depends=["native/array.h", "native/loop.h", "native/native.h"],
+    depends=["native/array.h", "native/loop.h", "native/native.h", "native/stream.h"],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
 )
 setup(ext_modules=[native] if os.environ.get("LAIR_NATIVE") == "on" else [])

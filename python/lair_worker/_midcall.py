@@ -6,7 +6,7 @@ frames come and go between a CALL and its last frame. Made when the first call n
 
 from __future__ import annotations
 
-from lair_worker import _codec, _host
+from lair_worker import _codec, _host, _streams
 from lair_worker._cancel import Cancelled
 from lair_worker._channel import HostBroken
 from lair_worker._context import current
@@ -30,6 +30,8 @@ SHUTDOWN, CREDIT, CANCEL, CALLBACK_RESULT = 5, 8, 9, 12
 class MidCall:
     """The frames within a call. The main thread's."""
 
+    _fed = getattr(_streams, "Fed", None)  # there with the accelerator, which looks for it here
+
     def __init__(
         self, worker: Worker, protocol: Protocol2, channel: Channel, door: Door, generation: int
     ) -> None:
@@ -48,10 +50,27 @@ class MidCall:
 
     def answer(self, call: Context, value: Any) -> bytes:
         """The last frame of a call that gave ``value``, which is a flow or was to be a stream."""
+        return self._end(call, self._settle, value)
+
+    def conclude(
+        self, call: Context, iterator: Any, stream: Fed, ended: bool, error: BaseException | None
+    ) -> bytes:
+        """The last frame of a stream that the accelerator has fed until its end, a cancel, or an error."""
+        failed = [] if error is None else [error]
+        del error  # which refers to this frame, by way of its traceback
+
+        def feed() -> bool:
+            if failed:
+                raise failed.pop()
+            return ended
+
+        return self._end(call, pump, iterator, stream, feed, self.guard)
+
+    def _end(self, call: Context, settle: Callable[..., Any], *args: Any) -> bytes:
         protocol, door = self._protocol, self.door
         current.set(call)
         try:
-            value = self._settle(call, value)
+            value = settle(call, *args)
         except BaseException as error:
             door.armed = None
             if self._worker.ending.terminated:
@@ -100,9 +119,7 @@ class MidCall:
 
     def _pump(self, call: Context, iterator: Any, credit: list[int]) -> bytes:
         if _codec.name == _codec.MESSAGEPACK:
-            from lair_worker._streams import Fed
-
-            fed = self.stream = Fed(call.number, self.generation, credit, self.channel)
+            fed = self.stream = self._fed(call.number, self.generation, credit, self.channel)
             return pump(call, iterator, fed, lambda: fed.feed(call, iterator, self.door, self), self.guard)
         tended = self.stream = Tended(
             call.number, self.generation, credit, self.channel.max_frame, self.channel.send

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
     from lair_worker._cancel import Door
-    from lair_worker._channel import Channel
     from lair_worker._context import Context
     from lair_worker._midcall import MidCall
 
@@ -259,16 +258,10 @@ class Tended(_Tending, Stream):
 if _codec.native is not None:
 
     class Fed(_Tending, _codec.native.Chunks):  # type: ignore[misc]
-        """The same with the accelerator, for the main thread of a worker that runs one call at a time."""
+        """The same with the accelerator, for the main thread of a worker that runs one call at a time.
 
-        def __new__(cls, number: int, generation: int, credit: list[int], channel: Channel) -> Fed:
-            """Writes to the channel's descriptor itself."""
-            return super().__new__(  # type: ignore[no-any-return]
-                cls, number, generation, tuple(credit), channel.max_frame, channel.sink, channel
-            )
-
-        def __init__(self, _number: int, _generation: int, _credit: list[int], channel: Channel) -> None:
-            self._max_frame = channel.max_frame
+        Made as ``Fed(number, generation, credit, channel)``, to whose descriptor it writes itself.
+        """
 
         def feed(self, call: Context, iterator: Any, door: Door, midcall: MidCall) -> bool:
             """As Tended.feed. What it needs of ``midcall`` are ``_wait`` and ``poll``."""
@@ -280,7 +273,7 @@ if _codec.native is not None:
 
         def refuse_length(self, size: int) -> NoReturn:
             """An item makes a frame of this size."""
-            raise too_long(size, self._max_frame)
+            raise too_long(size, self.max_frame)
 
 
 def pump(

@@ -258,7 +258,7 @@ int put_array_result(Loop *loop, PyObject *number, PyObject *value) {
   PyObject *place = shape ? Py_BuildValue("[[[]OOnsOO]]", PyTuple_GET_ITEM(key, 0), PyTuple_GET_ITEM(key, 1), view->first,
                                           view->kind->typestr, shape, Py_None)
                           : NULL;
-  const int failed = !place || put_result_head(loop, number, 5) < 0 || put_value(&loop->out, Py_None, 1) < 0 ||
+  const int failed = !place || put_head(loop, RESULT, number, 5) < 0 || put_value(&loop->out, Py_None, 1) < 0 ||
                      put_value(&loop->out, place, 1) < 0;
   Py_XDECREF(shape);
   Py_XDECREF(place);

@@ -1,4 +1,4 @@
-// What native.c, the loop, batch.c, stream.c and array_call.c share.
+// What native.c, the loop, batch.c, stream.c, stream_call.c and array_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -13,16 +13,16 @@
 // A buffer that a large reply has blown up is given back.
 #define KEEP (256 << 10)
 
-enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, CANCELLED = 10, BATCH = 13, RELEASE = 14 };
+enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATCH = 13, RELEASE = 14 };
 
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
   X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) \
-  X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_generation) X(_grant) X(_keys) \
+  X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) \
   X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) \
-  X(_take) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(command) X(command_count) \
-  X(dropped) X(ending) X(hit) X(in) X(in_loop) X(journal_fd) X(look_for_cancel) X(meta) X(number) X(out) \
-  X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) X(send) X(send_both) X(send_rest) \
+  X(_take) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(close) X(command) X(command_count) X(conclude) \
+  X(dropped) X(ending) X(hit) X(in) X(in_loop) X(journal_fd) X(look_for_cancel) X(meta) X(midcall) X(number) X(out) \
+  X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) X(running) X(send) X(send_both) X(send_rest) \
   X(session_number) X(shape) X(sink) X(source) X(stream) X(too_long) X(wake)
 
 typedef struct {
@@ -53,6 +53,7 @@ typedef struct Loop {
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
+  PyObject *credit;  // of the call that runs, borrowed: it is to give a stream; or NULL
   ArraySlots slots;
 } Loop;
 
@@ -90,8 +91,8 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
 int send_frame(const Loop *loop, Buffer *frame);
 void put_frame_length(Buffer *frame);
 int send_framed(const Loop *loop, Buffer *frame);  // which has its length
-// [RESULT, number, generation, of an array of so many elements, into loop->out.
-int put_result_head(Loop *loop, PyObject *number, size_t count);
+// [kind, number, generation, of an array of so many elements, into loop->out.
+int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count);
 // A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
 PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
 double now(void);
@@ -99,6 +100,9 @@ double now(void);
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);
 
+// stream_call.c: the end of a call that has given this value, and is to give a stream of `loop->credit`: its last frame's payload,
+// or None: it is the frame in loop->out.
+PyObject *stream_value(Loop *loop, PyObject *call, PyObject *number, PyObject *value);
 // stream.c: the type Chunks, and feed(chunks, call, iterator, door, midcall), its loop. -1 with an exception.
 int add_stream_type(PyObject *module);
 PyObject *feed(PyObject *module, PyObject *args);

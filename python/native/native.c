@@ -24,7 +24,7 @@ static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
 // --- one call ----------------------------------------------------------------------------------------
 
 // The function, if this is a call, or a batch, that can be served here: borrowed. NULL without an exception if not.
-static PyObject *plain_call(const Loop *loop, PyObject *message, long long *what) {
+static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
   if (!PyList_CheckExact(message) || PyList_GET_SIZE(message) != 6) return NULL;
   PyObject *kind = PyList_GET_ITEM(message, 0), *generation = PyList_GET_ITEM(message, 2);
   PyObject *name = PyList_GET_ITEM(message, 3), *args = PyList_GET_ITEM(message, 4), *meta = PyList_GET_ITEM(message, 5);
@@ -41,7 +41,9 @@ static PyObject *plain_call(const Loop *loop, PyObject *message, long long *what
     if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
   }
   const Names *names = loop->names;
-  if (PyDict_GetItemWithError(meta, names->session_number) || PyDict_GetItemWithError(meta, names->stream)) return NULL;
+  if (PyDict_GetItemWithError(meta, names->session_number)) return NULL;
+  loop->credit = PyDict_GetItemWithError(meta, names->stream);
+  if (loop->credit && (*what == BATCH || PyDict_Contains(meta, names->arrays))) return NULL;
   return PyDict_GetItemWithError(loop->table, name);
 }
 
@@ -91,9 +93,8 @@ static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function,
   return value;
 }
 
-int put_result_head(Loop *loop, PyObject *number, size_t count) {
+int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count) {
   Buffer *out = &loop->out;
-  const unsigned char kind = RESULT;
   out->size = 0;
   if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, count) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
   PyObject *generation = PyLong_FromLongLong(loop->generation);
@@ -104,7 +105,7 @@ int put_result_head(Loop *loop, PyObject *number, size_t count) {
 
 // The frame of a result; -1 with an exception if its value can't be sent.
 static int put_result(Loop *loop, PyObject *number, PyObject *value) {
-  if (put_result_head(loop, number, 4) < 0) return -1;
+  if (put_head(loop, RESULT, number, 4) < 0) return -1;
   if (Py_TYPE(value)->tp_base != (PyTypeObject *)loop->names->view_type) return put_value(&loop->out, value, 1);
   const int done = put_array_result(loop, number, value);
   if (done == 0) PyErr_SetString(PyExc_TypeError, "an array, which goes another way");
@@ -166,6 +167,7 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
 // What follows the command's end. The payload of an answer that was made by Python code; None: it is the frame in loop->out.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
   if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
+  if (loop->credit) return stream_value(loop, call, number, value);
   if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
   const size_t length = loop->out.size - 4;
   if (length > loop->max_frame) {

@@ -1,7 +1,7 @@
 // The items of a stream, on a worker that serves one call at a time: what _streams.py does, for a generator of the main thread.
 // Chunks holds what waits, and feed is the loop: advance the generator, encode the item, put it into the CHUNK, send that when
 // it is due. Who waits for credit, tends what waits and says what is wrong with an item is Python code: see Fed there.
-#include "loop.h"
+#include "stream.h"
 
 #include <limits.h>
 #include <structmember.h>
@@ -10,22 +10,6 @@
 #define GAP 0.0002
 #define LARGEST_CHUNK (64 << 10)
 
-// With the lock, but for what never changes and for the last three, at which Python code may look at any time.
-typedef struct {
-  PyObject_HEAD
-  PyObject *number, *generation, *channel;
-  int sink;
-  size_t max_frame;
-  PyThread_type_lock lock;  // also held while a frame is written: they must not mix
-  Buffer out;               // the frame, were it sent now
-  size_t head;              // where its items begin; the five bytes before say how many they are
-  size_t count;
-  long long items, bytes;  // the credit
-  long long half_items, half_bytes;
-  double last;
-  long long flushes;
-  char idle, ended;
-} Chunks;
 
 // Handlers of signals run meanwhile, as in any wait of the main thread's. -1: one of them has raised.
 static int take_lock(Chunks *self) {
@@ -119,14 +103,6 @@ static int put(Chunks *self, const Buffer *item) {
 
 // --- the loop ----------------------------------------------------------------------------------------
 
-typedef struct {
-  Chunks *chunks;
-  PyObject *call, *iterator, *door, *midcall;
-  const Names *names;
-  PyObject **armed, **rung, **hit;
-  Buffer item;
-} Feed;
-
 static int call_method(PyObject *object, PyObject *name) {
   PyObject *done = PyObject_CallMethodNoArgs(object, name);
   Py_XDECREF(done);
@@ -182,7 +158,7 @@ static int take_item(Feed *feed) {
     const int taken = put(chunks, &feed->item);
     const int waiting = chunks->count > 0, wake = waiting && chunks->idle;
     const int low = chunks->items <= chunks->half_items || chunks->bytes <= chunks->half_bytes;
-    if (wake) chunks->idle = 0;
+    if (wake) chunks->idle = 0, chunks->tended = 1;
     give_lock(chunks);
     if (taken < 0) return -1;
     if (wake && call_method((PyObject *)chunks, feed->names->wake) < 0) return -1;
@@ -191,8 +167,7 @@ static int take_item(Feed *feed) {
   }
 }
 
-// 1: the generator has ended; 0: the call is cancelled.
-static int run(Feed *feed) {
+int run_feed(Feed *feed) {
   for (;;) {
     PyObject *item = advance(feed);
     if (!item) return PyErr_Occurred() ? -1 : 1;
@@ -216,21 +191,45 @@ PyObject *feed(PyObject *module, PyObject *args) {
       !(feed.hit = slot_of(feed.call, feed.names->hit))) {
     return NULL;
   }
-  const int ended = run(&feed);
+  const int ended = run_feed(&feed);
   release(&feed.item);
   return ended < 0 ? NULL : PyBool_FromLong(ended);
 }
 
+int end_chunks(Chunks *chunks, const Names *names) {
+  if (take_lock(chunks) < 0) return -1;
+  const int failed = send_chunk(chunks);
+  if (!failed) chunks->ended = 1;
+  give_lock(chunks);
+  if (failed || !chunks->tended) return failed;
+  return call_method((PyObject *)chunks, names->_let_go);
+}
+
 // --- the type ----------------------------------------------------------------------------------------
+
+// An attribute that is a number; -1 with an exception.
+static long long number_of(PyObject *object, const char *name) {
+  PyObject *value = PyObject_GetAttrString(object, name);
+  const long long number = value ? PyLong_AsLongLong(value) : -1;
+  Py_XDECREF(value);
+  return number;
+}
 
 static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   (void)keywords;
   Chunks *self = (Chunks *)type->tp_alloc(type, 0);
-  PyObject *number, *generation, *channel;
-  long long items, bytes;
-  unsigned long long max_frame;
+  PyObject *number, *generation, *credit, *channel;
   if (!self) return NULL;
-  if (PyArg_ParseTuple(args, "OO(LL)KiO", &number, &generation, &items, &bytes, &max_frame, &self->sink, &channel)) {
+  if (PyArg_ParseTuple(args, "OOO!O", &number, &generation, &PyList_Type, &credit, &channel) &&
+      PyList_GET_SIZE(credit) == 2) {
+    const long long items = PyLong_AsLongLong(PyList_GET_ITEM(credit, 0));
+    const long long bytes = PyLong_AsLongLong(PyList_GET_ITEM(credit, 1));
+    const long long max_frame = number_of(channel, "max_frame");
+    self->sink = (int)number_of(channel, "sink");
+    if (PyErr_Occurred()) {
+      Py_DECREF(self);
+      return NULL;
+    }
     Py_INCREF(number);
     Py_INCREF(generation);
     Py_INCREF(channel);
@@ -321,11 +320,12 @@ static PyMemberDef members[] = {
     {"flushes", T_LONGLONG, offsetof(Chunks, flushes), READONLY, NULL},
     {"idle", T_BOOL, offsetof(Chunks, idle), 0, NULL},
     {"ended", T_BOOL, offsetof(Chunks, ended), 0, NULL},
+    {"max_frame", T_PYSSIZET, offsetof(Chunks, max_frame), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Chunks(number, generation, (items, bytes), max_frame, sink, channel)"},
+    {Py_tp_doc, "Chunks(number, generation, [items, bytes], channel)"},
     {Py_tp_new, make},
     {Py_tp_dealloc, destroy},
     {Py_tp_methods, methods},

@@ -40,10 +40,17 @@ bool Poller::add_writable(int fd, std::uint64_t tag) {
   return add_for(epoll_.get(), fd, event_of(EPOLLOUT, tag));
 }
 
-void Poller::also_writable(int fd, std::uint64_t tag, bool counts) {
-  epoll_event event = event_of(counts ? EPOLLIN | EPOLLOUT : EPOLLIN, tag);
-  const int result = ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+static void change(int epoll, int fd, epoll_event event) {
+  const int result = ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
   LAIR_ASSERT(result == 0, "epoll_ctl: changing what is not watched");
+}
+
+void Poller::also_writable(int fd, std::uint64_t tag, bool counts) {
+  change(epoll_.get(), fd, event_of(counts ? EPOLLIN | EPOLLOUT : EPOLLIN, tag));
+}
+
+void Poller::mute(int fd, std::uint64_t tag, bool muted) {
+  change(epoll_.get(), fd, event_of(muted ? 0u : std::uint32_t{EPOLLIN}, tag));
 }
 
 void Poller::remove(int fd) {

@@ -25,6 +25,8 @@ class Poller {
   [[nodiscard]] bool add_writable(int fd, std::uint64_t tag);
   // Of one that is watched for reading: whether room to write counts, too.
   void also_writable(int fd, std::uint64_t tag, bool counts);
+  // Likewise: whether it is only told of when its other end is gone.
+  void mute(int fd, std::uint64_t tag, bool muted);
   // Must come before the descriptor is closed. One that was not added is ignored.
   void remove(int fd);
   // Blocks until something is readable or the deadline; `events` is replaced. Interruptions end the wait early.

@@ -8,6 +8,7 @@
 #include "base/assert.hpp"
 #include "pool/reactor.hpp"
 #include "pool/scratch.hpp"
+#include "pool/stream_handle.hpp"
 
 namespace lair::pool {
 
@@ -74,28 +75,6 @@ Error on_own_thread(std::string_view command) {
                  "Give the call whose completion this is an executor."};
 }
 
-// A stream's consumer. Destroying it ends the call.
-class StreamHandle final : public StreamSource {
- public:
-  StreamHandle(std::shared_ptr<StreamBuffer> buffer, std::shared_ptr<Mailbox> mailbox, std::stop_source stop)
-      : buffer_(std::move(buffer)), mailbox_(std::move(mailbox)), stop_(std::move(stop)) {}
-  ~StreamHandle() override { (void)stop_.request_stop(); }
-
-  Item next() override {
-    if (mailbox_->read_here()) return on_own_thread("next()");
-    return buffer_->next();
-  }
-  void start_next(OnceFunction<void(Item)> done) override {
-    const std::shared_ptr<Mailbox> mailbox = mailbox_;
-    buffer_->start_next(std::move(done), *mailbox);
-  }
-
- private:
-  const std::shared_ptr<StreamBuffer> buffer_;
-  const std::shared_ptr<Mailbox> mailbox_;
-  std::stop_source stop_;
-};
-
 // On the thread of its caller, whose call this may be within.
 void Reactor::set_out(AsyncCall& call, const CallOptions& options, std::string_view command,
                       const Json& arguments, const Bound& bound) {
@@ -132,9 +111,7 @@ bool Reactor::bring(Reactor& reactor, std::unique_ptr<AsyncCall> call) {
   if (call->course.session == nullptr && reactor.shell_.options().concurrency == 1) {
     if (auto turn = mailbox->take_turn()) {
       reactor.begin(std::move(call));
-      const bool sooner = !reactor.timers_.empty() && reactor.timers_.begin()->first < reactor.alarm_;
-      const bool wanted = sooner || !reactor.ended_at_once_.empty() || !reactor.unflushed_.empty() ||
-                          !reactor.refused_.empty();
+      const bool wanted = reactor.is_wanted();
       turn->unlock();
       if (wanted) mailbox->wake();
       return true;
@@ -203,7 +180,7 @@ std::unique_ptr<StreamSource> Reactor::open(const CallOptions& options, std::str
   call->done = [this, buffer](Result<Json> result) { run_user_code(buffer->end(std::move(result))); };
   call->course.blocks = false;
   if (!bring(*this, std::move(call))) (void)buffer->end(pool_has_gone(command));
-  return std::make_unique<StreamHandle>(buffer, mailbox, stop);
+  return std::make_unique<StreamHandle>(*this, mailbox, key, buffer, stop);
 }
 
 // --- The shell's -------------------------------------------------------------------------------------

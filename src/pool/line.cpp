@@ -13,6 +13,10 @@ static constexpr std::size_t kSlack = 64u << 10;
 
 bool Line::watch() {
   if (watched_ || paused_) return true;
+  if (lent_) {
+    take_back();
+    return true;
+  }
   if (!poller_.add(channel().fd(), tag_)) return false;
   // On a socket the supervisor ends the wait of a dead worker's channel; on pipes it cannot.
   if (!channel().is_socket() && !poller_.add(record_->process.exit_fd.get(), tag_)) {
@@ -25,7 +29,7 @@ bool Line::watch() {
 }
 
 void Line::unwatch() {
-  if (!watched_) return;
+  if (!watched_ && !lent_) return;
   poller_.remove(channel().fd());
   if (!channel().is_socket()) {
     poller_.remove(record_->process.exit_fd.get());
@@ -35,8 +39,20 @@ void Line::unwatch() {
 
 void Line::pause() {
   unwatch();
-  watched_ = waits_for_room_ = false;
+  watched_ = waits_for_room_ = lent_ = false;
   paused_ = true;
+}
+
+void Line::lend() {
+  poller_.mute(channel().fd(), tag_, true);
+  watched_ = false;
+  lent_ = true;
+}
+
+void Line::take_back() {
+  poller_.mute(channel().fd(), tag_, false);
+  watched_ = true;
+  lent_ = false;
 }
 
 bool Line::resume() {
@@ -94,6 +110,7 @@ void Line::flush() {
   if (moved.refusal != 0) refuse(moved.refusal);
   const bool waits = !all && !broken_;
   if (waits == waits_for_room_ || paused_) return;
+  if (lent_) take_back();  // whoever waits does not wait for room
   if (channel().is_socket()) {
     poller_.also_writable(channel().fd(), tag_, waits);
   } else if (waits) {

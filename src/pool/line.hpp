@@ -1,6 +1,6 @@
 // Line: a worker's channel while it has calls of the reactor's: which ones, and what is still to be written to it.
 //
-// Thread-safety: the reactor's.
+// Thread-safety: for whoever has the reactor's turn.
 #pragma once
 
 #include <cstdint>
@@ -62,6 +62,13 @@ class Line {
   [[nodiscard]] bool resume();
   bool paused() const { return paused_; }
 
+  // Somebody else waits until it is readable. The poller does not tell of that meanwhile; it can be written to as ever, and read
+  // by whoever has the turn. One that has no calls any more can stay so.
+  bool can_be_lent() const { return watched_ && channel().is_socket() && calls.size() == 1 && unsent() == 0; }
+  void lend();
+  void take_back();
+  bool lent() const { return lent_; }
+
   std::size_t unsent() const { return out_.size() - begins_; }
   // Part of a frame has left, and part has not: whoever has the channel next would be misread.
   bool mid_frame() const { return written_ != whole_; }
@@ -80,6 +87,7 @@ class Line {
   std::vector<std::uint64_t>& refused_;
   bool watched_ = false;
   bool paused_ = false;
+  bool lent_ = false;
   bool waits_for_room_ = false;
   bool broken_ = false;  // nothing can be written: reading will tell why, or `refusal_`
   int refusal_ = 0;

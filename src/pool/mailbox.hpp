@@ -1,7 +1,7 @@
 // Mailbox: what other threads have the reactor do, and whose turn it is to do it. It may outlive the reactor.
 //
-// The turn belongs to the reactor's thread, but for the time that it waits: then a thread that begins a call may take it, and
-// spare the reactor being woken for that. Who cannot have it at once posts instead; nobody but the reactor waits for it.
+// The turn belongs to the reactor's thread, but for the time that it waits: then a thread that begins a call, or waits for its
+// stream's items, may take it, and spare the reactor being woken for that. Who cannot have it at once posts instead; nobody but the reactor waits for it.
 //
 // Thread-safety: `post`, `take_turn`, `wake`: any thread; the rest is the reactor's.
 #pragma once
@@ -35,7 +35,7 @@ class Mailbox {
     return true;
   }
 
-  // For a thread that begins a call. Nothing: it is the reactor's, or somebody else's; or there are messages, which come first.
+  // For another thread. Nothing: it is the reactor's, or somebody else's; or there are messages, which come first.
   std::optional<std::unique_lock<std::mutex>> take_turn() {
     if (read_here()) return std::nullopt;
     std::unique_lock turn(turn_, std::try_to_lock);

@@ -265,7 +265,8 @@ bool Reactor::leave(AsyncCall& call, bool well) {
   if (own != line->calls.end() && own->second == call.key) line->calls.erase(own);
   if (!line->calls.empty()) return false;
   const bool spoilt = line->mid_frame();
-  if (spoilt || !well || !line->watched() || line->unsent() > 0) lines_.erase(line->tag());
+  const bool known = line->watched() || line->lent();
+  if (spoilt || !well || !known || line->unsent() > 0) lines_.erase(line->tag());
   return spoilt;
 }
 
@@ -337,7 +338,9 @@ void Reactor::finish(AsyncCall& call, Result<Json> result) {
   if (call.held != nullptr && call.held->leave()) {
     shell_.give_back(call.held->hold(), {.completed = call.held->hold().completed});
   }
-  if (!is_this_thread()) {
+  // A stream ends without user code where its consumer blocks, or has not even been handed it.
+  const bool tells_here = is_this_thread() || (call.stream != nullptr && !call.executor);
+  if (!tells_here) {
     call.stage = Stage::kNew;  // nothing ends it any more
     ended_at_once_.emplace_back(call.key, std::move(result));
     return;
@@ -387,6 +390,7 @@ void Reactor::stop(std::uint64_t key) {
 // It is over for its caller. Its worker is to prove that it is over for it, too.
 void Reactor::abandon(AsyncCall& call, Channel::Failure why) {
   Line& line = *line_of(call);
+  if (line.lent()) line.take_back();
   line.flush();
   Record& record = line.record();
   const wire::Announcement& announced = *record.announcement;

@@ -1,6 +1,7 @@
 // Reactor: one thread that drives the calls that do not block their callers, and all calls where workers have several at a time.
 // It is started when the first such call is made, and waits for all their channels at once. While it waits, a thread that begins
-// a call takes it as far as its worker itself (mailbox.hpp says whose turn it is); what comes back is always the reactor's.
+// a call takes it as far as its worker itself (mailbox.hpp says whose turn it is); what comes back is the reactor's, but for the
+// items of a stream whose consumer waits for them (stream_handle.hpp).
 //
 // A call goes the way of one that blocks (course.hpp): through the queue, where the core tells the reactor in place of a sleeping
 // thread; then over a Line, which is a worker's channel while at least one of its calls is here; to its completion. A call that
@@ -106,6 +107,20 @@ class Reactor final : public Parker::Listener {
   void served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result);
   void credit(std::uint64_t key, wire::CallHeader::Credit more);
 
+  // --- The consumer of a stream that waits for its worker itself: stream_handle.cpp ------------------
+  // Where it waits in the reactor's place.
+  struct Post {
+    int fd = -1;
+    std::shared_ptr<os::EventFd> bell;
+  };
+  std::optional<Post> lend(std::uint64_t key);
+  // What has come there. False: there is something, or the reactor sees to it.
+  bool read_lent(std::uint64_t key, StreamBuffer& buffer);
+  void take_back(std::uint64_t key);
+  Line* lent_line(std::uint64_t key);  // null: the call's line is not lent
+  // After a turn that was not its own thread's: whether that must be woken for what has come of it.
+  bool is_wanted() const;
+
   void read_mail();
   AsyncCall* find(std::uint64_t key);
   Line* line_of(const AsyncCall& call);
@@ -129,6 +144,7 @@ class Reactor final : public Parker::Listener {
   std::vector<Mailbox::Message> messages_;                // scratch
   // Of calls that have ended where they were begun, by key: no user code runs there.
   std::vector<std::pair<std::uint64_t, Result<Json>>> ended_at_once_;
+  std::vector<std::shared_ptr<os::EventFd>> spare_bells_;  // one may be rung once more, for nothing
   TimePoint alarm_ = TimePoint::min();  // until when the reactor waits, unless something comes
   bool closing_ = false;                // the pool is down
   std::thread thread_;

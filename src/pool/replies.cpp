@@ -205,16 +205,20 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
         mailbox->post([key, attempt, number = call_back->number, result = std::move(result)](
                           Reactor& reactor) { reactor.served(key, attempt, number, result); });
       };
-  try {
-    // The store may have to be waited for, which is no business of the user's threads.
-    if (name.starts_with(HostFunctions::kStorePrefix)) {
-      store_thread_.run(work);
-    } else {
-      call.executor ? call.executor(work) : host_thread_.run(work);
+  // The store may have to be waited for, which is no business of the user's threads.
+  const bool of_store = name.starts_with(HostFunctions::kStorePrefix);
+  const auto hand_over = [work, of_store, executor = call.executor, key = call.key, attempt = call.attempts,
+                          number](Reactor& reactor) {
+    try {
+      if (of_store) return reactor.store_thread_.run(work);
+      executor ? executor(work) : reactor.host_thread_.run(work);
+    } catch (...) {
+      reactor.served(key, attempt, number, detail::host_function_threw_something());
     }
-  } catch (...) {
-    served(call.key, call.attempts, number, detail::host_function_threw_something());
-  }
+  };
+  // An executor is user code, which only the reactor's own thread runs.
+  if (is_this_thread() || !call.executor) return hand_over(*this);
+  mailbox_->post(hand_over);
 }
 
 // A worker wants memory for arrays. False: it wants something else.

@@ -3,28 +3,38 @@
 #include <algorithm>
 #include <utility>
 
+#include "os/wait.hpp"
 #include "pool/reactor.hpp"
 
 namespace lair::pool {
 
+// Whoever waits. A bell is rung by a system call: not under the mutex.
+void StreamBuffer::wake(const std::shared_ptr<os::EventFd>& bell) {
+  bell ? bell->notify() : arrived_.notify_one();
+}
+
 StreamBuffer::UserWork StreamBuffer::push(wire::Items items) {
+  std::shared_ptr<os::EventFd> bell;
   {
     const std::lock_guard lock(mutex_);
     for (Json& item : items.items) items_.push_back({.item = std::move(item)});
     items_.back().bytes = items.bytes;
+    bell = bell_;
   }
-  arrived_.notify_one();
+  wake(bell);
   return answer();
 }
 
 StreamBuffer::UserWork StreamBuffer::end(Result<Json> outcome) {
+  std::shared_ptr<os::EventFd> bell;
   {
     const std::lock_guard lock(mutex_);
     // Who cancels wants no more of it.
     if (!outcome && outcome.error().kind == ErrorKind::kCancelled) items_.clear();
     outcome_ = std::move(outcome);
+    bell = bell_;
   }
-  arrived_.notify_one();
+  wake(bell);
   return answer();
 }
 
@@ -56,6 +66,27 @@ StreamSource::Item StreamBuffer::next() {
   lock.unlock();
   give(more);
   return item;
+}
+
+std::optional<StreamSource::Item> StreamBuffer::next_now() {
+  Credit more;
+  std::unique_lock lock(mutex_);
+  if (!something()) return std::nullopt;
+  StreamSource::Item item = take(more);
+  lock.unlock();
+  give(more);
+  return item;
+}
+
+void StreamBuffer::wait_at(int fd, const std::shared_ptr<os::EventFd>& bell) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (something()) return;
+    bell_ = bell;
+  }
+  if (os::wait_for_io({.in_fd = fd, .stop_fd = bell->fd()}, Deadline::never()).stopped) bell->drain();
+  const std::lock_guard lock(mutex_);
+  bell_.reset();
 }
 
 void StreamBuffer::start_next(Next done, Mailbox& mailbox) {

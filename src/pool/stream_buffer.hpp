@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 
+#include "os/event_fd.hpp"
 #include "pool/mailbox.hpp"
 #include "wire/message.hpp"
 
@@ -45,6 +46,14 @@ class StreamBuffer : public std::enable_shared_from_this<StreamBuffer> {
 
   // Blocks.
   StreamSource::Item next();
+  // Nothing: it would have to be waited for.
+  std::optional<StreamSource::Item> next_now();
+  // Blocks until there is something, or `fd` is readable. `bell` ends the wait, and may do so again later, for nothing.
+  void wait_at(int fd, const std::shared_ptr<os::EventFd>& bell);
+  bool empty() {
+    const std::lock_guard lock(mutex_);
+    return !something();
+  }
   // `done` is never called from within.
   void start_next(Next done, Mailbox& mailbox);
 
@@ -56,6 +65,7 @@ class StreamBuffer : public std::enable_shared_from_this<StreamBuffer> {
   bool something() const { return !items_.empty() || outcome_; }
   StreamSource::Item take(Credit& more);  // under the mutex, where there is something
   void give(Credit more) const;
+  void wake(const std::shared_ptr<os::EventFd>& bell);
   UserWork answer();
 
   const Credit window_;
@@ -63,6 +73,7 @@ class StreamBuffer : public std::enable_shared_from_this<StreamBuffer> {
   const std::function<void(Credit)> give_;
   std::mutex mutex_;
   std::condition_variable arrived_;
+  std::shared_ptr<os::EventFd> bell_;  // of a consumer that waits for a descriptor as well
   std::deque<Waiting> items_;
   std::optional<Result<Json>> outcome_;
   Credit owed_;  // taken, and not credited yet

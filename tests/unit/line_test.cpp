@@ -56,6 +56,39 @@ class LineTest : public ::testing::Test {
   ::_exit(there ? 0 : 1);
 }
 
+// Somebody else waits for what comes on it.
+TEST_F(LineTest, IsNotToldOfWhileItIsLent) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  os::Fd peer(ends[1]);
+  Line line(record_of(os::Stream::socket(os::Fd(ends[0]))), poller, kTag, refused);
+  const auto told = [&] {
+    std::vector<os::Poller::Event> events;
+    poller.wait(Deadline::at(SteadyClock::now()), events);
+    return !events.empty();
+  };
+  ASSERT_TRUE(line.watch());
+  EXPECT_FALSE(line.can_be_lent()) << "it has no call";
+  line.calls[1] = 1;
+  ASSERT_TRUE(line.can_be_lent());
+  line.lend();
+  EXPECT_FALSE(line.can_be_lent());
+  ASSERT_EQ(::write(peer.get(), "x", 1), 1);
+  EXPECT_FALSE(told());
+  line.take_back();
+  EXPECT_TRUE(told());
+
+  line.lend();
+  line.write(std::string(1u << 20, 'x'));
+  EXPECT_FALSE(line.lent()) << "whoever waits does not wait for room";
+  EXPECT_TRUE(told());
+
+  line.lend();
+  EXPECT_FALSE(told());
+  peer = {};
+  EXPECT_TRUE(told()) << "its end is told of in any case";
+}
+
 TEST_F(LineTest, SignalsWhenTheFrameHasLeft) {
   const int signal_number = SIGRTMIN + 3;
   const std::string frame = "the end";

@@ -2,11 +2,13 @@
 
 import gc
 import itertools
+import os
 import sys
 import threading
 import time
 
 import lair_worker as lair
+from lair_worker import host
 
 notes = []
 
@@ -126,6 +128,24 @@ def returns_a_generator(n):
 @lair.command
 def returns_a_map(n):
     return map(str, range(n))
+
+
+@lair.command
+def asks_then_rests():
+    host.begun()
+    time.sleep(600)
+    yield 1
+
+
+@lair.command
+def asks_then_counts(n):
+    host.begun()
+    yield from range(n)
+
+
+@lair.command
+def pid():
+    return os.getpid()
 
 
 # --- Iterators that run no Python code -----------------------------------------------------------------

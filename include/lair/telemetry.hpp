@@ -33,6 +33,7 @@ enum class PoolEventKind : std::uint8_t {
   kRetry,
   kShed,
   kSessionLost,
+  kNotStored,
 };
 
 struct PoolEvent {

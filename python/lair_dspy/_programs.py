@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime, timezone
+from time import gmtime, strftime, time
 from typing import Any
 
 from lair_dspy import _adapters, _lm
@@ -27,9 +27,19 @@ _LONGEST_ID = 200
 _built: OrderedDict[Any, Built] = OrderedDict()
 
 
+_second = (-1, "")  # as text
+
+
 def now() -> str:
     """Date and time for data, in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    global _second
+    seconds, text = _second
+    millis = int(time() * 1000)
+    if millis // 1000 != seconds:
+        seconds = millis // 1000
+        text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+        _second = seconds, text
+    return f"{text}.{millis % 1000:03}+00:00"
 
 
 def id_of(given: Any) -> str:
@@ -186,9 +196,9 @@ async def _remove(scope: Scope, program_id: str) -> None:
 
 
 async def count_run(
-    scope: Scope, program_id: str, use: dict[str, Any], seconds: float, usage: Any, ok: bool
+    scope: Scope, program_id: str, use: dict[str, Any], seconds: float, usage: Any, ok: bool, at_end: bool
 ) -> None:
-    """Adds a run to a program's use."""
+    """Adds a run to a program's use; ``at_end``: its call does nothing more with that."""
     if not scope.durable:  # where several runs at a time may have begun with the same counters
         use = await scope.get(USE + program_id) or {}
         if not use:
@@ -199,17 +209,22 @@ async def count_run(
     use["total_time"] = round(use.get("total_time", 0.0) + seconds, 6)
     use["last_executed"] = now()
     use["usage"] = added(use.get("usage") or {}, usage)
-    await scope.put(USE + program_id, use)
+    await scope.put(USE + program_id, use, at_end)
 
 
 def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Sums of token counts by model."""
     total = {model: dict(counts) for model, counts in one.items()}
-    for model, counts in other.items():
+    add(total, other)
+    return total
+
+
+def add(total: dict[str, Any], more: dict[str, Any]) -> None:
+    """The same into the first of them."""
+    for model, counts in more.items():
         into = total.setdefault(model, {})
         for name, value in counts.items():
             into[name] = into.get(name, 0) + value
-    return total
 
 
 # --- told about ---------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import asyncio
 import contextvars
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -89,6 +89,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self._open: dict[Any, dict[str, Any]] = {}  # LM calls under way, for the history
         self.usage = Usage()
+        self.used: dict[str, dict[str, int]] = {}  # when the run has ended: the sums
         self.lm_calls = 0
         self.stopped = False
         self.started = time.monotonic()
@@ -221,23 +222,41 @@ class Run:
         """Since the run began."""
         return round(time.monotonic() - self.started, 6)
 
-    @asynccontextmanager
-    async def counted(self) -> AsyncIterator[None]:
-        """Around what runs the program: counts it, and has its failure told without keys."""
-        try:
-            yield
-        except Exception as error:
-            await self._count(False)
-            raise failure(error) from None
-        await self._count(True)
+    def counted(self, at_end: bool = False) -> _Counted:
+        """Around what runs the program: counts it, and has its failure told without keys.
 
-    async def _count(self, ok: bool) -> None:
-        usage = self.usage.total()
-        totals["usage"] = _programs.added(totals["usage"], usage)
+        ``at_end``: when the call has ended, which costs no wait.
+        """
+        return _Counted(self, at_end)
+
+    async def count(self, ok: bool, at_end: bool) -> None:
+        """Adds this run to what is counted."""
+        usage = self.used = self.usage.total()
+        _programs.add(totals["usage"], usage)
         totals["lm_calls"] += self.lm_calls
         if self.use is not None:
             program_id = self.built.record["program_id"]
-            await _programs.count_run(self.scope, program_id, self.use, self.seconds(), usage, ok)
+            await _programs.count_run(self.scope, program_id, self.use, self.seconds(), usage, ok, at_end)
+
+
+class _Counted:
+    """What ``Run.counted`` gives: an ``asynccontextmanager`` costs more than what is done here."""
+
+    __slots__ = ("_at_end", "_run")
+
+    def __init__(self, run: Run, at_end: bool) -> None:
+        self._run = run
+        self._at_end = at_end
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        if error is None:
+            await self._run.count(True, self._at_end)
+        elif isinstance(error, Exception):
+            await self._run.count(False, self._at_end)
+            raise failure(error) from None
 
 
 async def _awaiting(start: Callable[[], Awaitable[Any]]) -> Any:

@@ -60,11 +60,11 @@ async def execute(run: _run.Run, inputs: Any, config: Any) -> dict[str, Any]:
         if not isinstance(inputs, list) or not inputs:
             raise InvalidArgument("the inputs of a parallel program are a list, with an object for each run")
         values = [inputs_of(run, each, config, f"inputs[{at}]") for at, each in enumerate(inputs)]
-        async with run.counted():
+        async with run.counted(at_end=True):
             result["outputs"], result["errors"] = await _all(run, values)
     else:
         value = inputs_of(run, inputs, config)
-        async with run.counted():
+        async with run.counted(at_end=True):
             with run.asks_no_other_lm().settings():
                 result["outputs"] = run.answer(await run.ask(run.built.fresh(), value))
     return result | ended(run)
@@ -117,7 +117,7 @@ def ended(run: _run.Run) -> dict[str, Any]:
     """What every result of a run ends with."""
     found: dict[str, Any] = {
         "execution_time": run.seconds(),
-        "usage": run.usage.total(),
+        "usage": run.used,
         "lm_calls": run.lm_calls,
     }
     if run.keeps_history:
@@ -153,7 +153,7 @@ async def evaluate(
         raise InvalidArgument(f"offset is the index of the first example, not {offset!r}")
     measured = _metrics.metric_of(metric, run.signature)
     taken = _evaluate.examples_of(examples, run.signature, labels=_metrics.compares(metric))
-    async with run.counted():
+    async with run.counted(at_end=True):
         with run.settings():
             found = await _evaluate.evaluate(run, taken, measured, num_threads, offset, outputs)
     return {"program_id": run.built.record["program_id"], **found, **ended(run)}

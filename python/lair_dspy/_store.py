@@ -6,6 +6,8 @@ session's id. It is as good as the worker: its end is theirs.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import lair_worker
@@ -19,6 +21,12 @@ LM = "dspy/lm"  # the session's LM
 
 _MOST_DRAWERS = 1000
 _drawers: dict[str | None, dict[str, Any]] = {}
+
+# Uses, which every run needs, as this worker has last seen them: for each opening of a session, with the
+# number of changes that the host had counted then. They hold for a call that comes with the same number.
+_MOST_REMEMBERED = 256
+_MOST_USES = 64  # of each
+_remembered: OrderedDict[Any, tuple[int, dict[str, Any]]] = OrderedDict()
 
 
 class Scope:
@@ -34,7 +42,13 @@ class Scope:
         self.key: Any = ("session", session.number) if session is not None else ("worker", session_id)
         self._shared = session.shared if session is not None else None
         self._drawer: dict[str, Any] = {}
-        if session is None:
+        self._known: dict[str, Any] | None = None  # uses that hold; None: the host doesn't count
+        if session is not None:
+            changes = getattr(self._shared, "changes", None)
+            if changes is not None:
+                found = _remembered.get(self.key)
+                self._known = found[1] if found is not None and found[0] == changes else {}
+        else:
             self._drawer = _drawers.setdefault(session_id, {})
             if len(_drawers) > _MOST_DRAWERS:
                 del _drawers[next(each for each in _drawers if each not in (None, session_id))]
@@ -46,26 +60,67 @@ class Scope:
 
     async def get(self, key: str) -> Any:
         """The value, or None."""
-        return self._drawer.get(key) if self._shared is None else await _value(self._shared.get(key))
+        if self._shared is None:
+            return self._drawer.get(key)
+        if self._known is not None and (known := self._known.get(key)) is not None:
+            return dict(known)
+        value = await _value(self._shared.get(key))
+        self._remember(key, value)
+        return value
 
-    async def put(self, key: str, value: Any) -> None:
-        """Sets the value."""
+    async def put(self, key: str, value: Any, at_end: bool = False) -> None:
+        """Sets the value; ``at_end``: with the call's end, for a call that does nothing more with it."""
         if self._shared is None:
             self._drawer[key] = value
-        else:
-            await _value(self._shared.put(key, value))
+            return
+        put = self._shared.put
+        if at_end:
+            put = getattr(self._shared, "put_at_end", put)
+        await self._changed(put, key, value)
+        self._remember(key, value)
 
     async def delete(self, key: str) -> bool:
         """Whether there was one."""
         if self._shared is None:
             return self._drawer.pop(key, None) is not None
-        return bool(await _value(self._shared.delete(key)))
+        found = bool(await self._changed(self._shared.delete, key))
+        self._remember(key, None)
+        return found
 
     async def keys(self, prefix: str) -> list[str]:
         """Those that begin with the prefix, sorted."""
         if self._shared is None:
             return sorted(key for key in self._drawer if key.startswith(prefix))
         return list(await _value(self._shared.keys(prefix)))
+
+    async def _changed(self, change: Callable[..., Any], *args: Any) -> Any:
+        """What the store says of a change. Where it says nothing, nothing is remembered any more."""
+        known, self._known = self._known, None
+        value = await _value(change(*args))
+        self._known = known
+        return value
+
+    def _remember(self, key: str, value: Any) -> None:
+        """What the store has under a key now."""
+        known = self._known
+        if known is None:
+            return
+        if not key.startswith(USE):
+            pass
+        elif isinstance(value, dict):
+            known[key] = dict(value)
+            if len(known) > _MOST_USES:
+                del known[next(iter(known))]
+        else:
+            known.pop(key, None)
+        changes = self._shared.changes
+        before = _remembered.get(self.key)
+        if before is not None and before[0] > changes:
+            return  # of a later call: this one is over for its caller
+        _remembered[self.key] = changes, known
+        _remembered.move_to_end(self.key)
+        while len(_remembered) > _MOST_REMEMBERED:
+            _remembered.popitem(last=False)
 
 
 async def _value(answer: Any) -> Any:
@@ -85,6 +140,11 @@ def scope(session_id: str | None = None) -> Scope:
     if session_id is not None and own is not None and session_id != own:
         raise InvalidArgument(f"the call belongs to the session {own!r}, and session_id says {session_id!r}")
     return Scope(own if own is not None else session_id, current_session())
+
+
+def forget_remembered() -> None:
+    """Drops what is remembered of all sessions."""
+    _remembered.clear()
 
 
 def forget(session_id: str | None) -> int:

@@ -245,6 +245,7 @@ async def cleanup(session_id: str | None = None) -> dict[str, Any]:
         removed = await _programs.delete_all(scope(session_id))
         _programs.forget_all()
         _session_lm.forget_all()
+        _store.forget_remembered()
         return {"status": "cleaned", "programs_removed": removed, "objects_collected": gc.collect()}
 
     return await told(run())

@@ -107,6 +107,8 @@ class Calls:
 
     def _answer(self, call: Context, reply: bytes) -> None:
         del self.running[call.number]
+        for frame in getattr(call, "told", ()):
+            self._line.send(frame)
         self._line.send(reply)
 
     def _end_session(self, call: Context, session: Session, then: Callable[[], None]) -> None:
@@ -327,6 +329,10 @@ class Calls:
             return unwrap(door.wait(call, start))
         finally:
             self._from_thread(lambda: self._callbacks.pop(number, None))
+
+    def tell(self, call: Context, name: str, args: Any) -> None:
+        """Has the host told something before the call's last frame."""
+        _host.keep(call, _host.request(call, self._generation, 0, name, args, self._line.max_frame))
 
     async def _callback_of_task(self, call: Context, name: str, args: Any) -> Any:
         if call.hit and not call.shields:

@@ -33,7 +33,10 @@ class Context:
     Built for every call, so it keeps what came with the call as it came and works out the rest when asked.
     """
 
-    __slots__ = ("_received", "_session", "command", "hit", "meta", "number", "owed", "shields", "task")
+    __slots__ = (
+        "_received", "_session", "changed", "command", "hit", "meta", "number", "owed", "shields", "task",
+        "told",
+    )  # fmt: skip
 
     # The SDK's own; all but the first are left empty until a call needs them.
     number: int  # of the call on the wire
@@ -42,6 +45,8 @@ class Context:
     shields: int  # how many of them it is in
     owed: bool  # it is to raise Cancelled at the end of the outermost shield
     task: Any  # how to cancel it, where that is not just raised in the main thread
+    told: list[Any]  # for the host's store, to go before the last frame
+    changed: int  # how many changes it has made there, or will have
 
     def __init__(self, command: str, meta: dict[str, Any], received: float, number: int = 0) -> None:
         self.command = command

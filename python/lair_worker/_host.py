@@ -28,6 +28,8 @@ class HostError(Exception):
 
 # Who makes the calls: callback(call, name, args) of the protocol that runs, if its host takes any.
 callback: Callable[[Context, str, Any], Any] | None = None
+# The same for what is told to the store at the end of the call, and not answered.
+tell: Callable[[Context, str, Any], None] | None = None
 
 
 class Host:
@@ -72,11 +74,13 @@ def label(name: str) -> str:
 
 
 def request(call: Context, generation: int, number: int, name: str, args: Any, longest: int) -> bytes:
-    """A CALLBACK. ValueError if its arguments can't be sent."""
-    meta = {key: call.meta[key] for key in ("session", "traceparent", "chain") if key in call.meta}
-    remaining = call.remaining()
-    if remaining is not None:
-        meta["ms"] = int(remaining * 1000)
+    """A CALLBACK; of number 0 one that is not answered. ValueError if its arguments can't be sent."""
+    meta = {}
+    if number:
+        meta = {key: call.meta[key] for key in ("session", "traceparent", "chain") if key in call.meta}
+        remaining = call.remaining()
+        if remaining is not None:
+            meta["ms"] = int(remaining * 1000)
     try:
         frame = _codec.encode([CALLBACK, call.number, generation, number, name, args, meta])
     except Exception as error:
@@ -87,6 +91,14 @@ def request(call: Context, generation: int, number: int, name: str, args: Any, l
             f"{label(name)}: args make a frame of {len(frame)} bytes; max_frame is {longest} bytes"
         )
     return frame
+
+
+def keep(call: Context, told: Any) -> None:
+    """Keeps what a call tells the store until its end."""
+    try:
+        call.told.append(told)
+    except AttributeError:
+        call.told = [told]
 
 
 def outcome(message: list[Any]) -> tuple[bool, Any] | None:

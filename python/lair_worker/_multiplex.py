@@ -67,7 +67,7 @@ class Multiplex(Replies):
     def ready(self, more: dict[str, Any]) -> None:
         """Says that the worker can be called."""
         if "callback" in self._features:
-            _host.callback = self._calls.callback
+            _host.callback, _host.tell = self._calls.callback, self._calls.tell
         self._channel.send(self.ready_frame(more))
 
     def start_failed(self, failure: Failure, more: dict[str, Any]) -> None:

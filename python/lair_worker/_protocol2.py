@@ -89,7 +89,7 @@ class Protocol2(Replies):
         if "callback" in self._features:
             from lair_worker import _host
 
-            _host.callback = self._callback
+            _host.callback, _host.tell = self._callback, self._tell
         self._channel.send(self.ready_frame(more))
 
     def start_failed(self, failure: Failure, more: dict[str, Any]) -> None:
@@ -172,7 +172,21 @@ class Protocol2(Replies):
             return self._odd_result(call, value, error)
         return reply if len(reply) <= self._max_frame else self.too_long(number, len(reply))
 
-    def _call_in_session(self, number: int, function: Any, call: Context, args: Any) -> bytes:
+    def _call_in_session(self, number: int, function: Any, call: Context, args: Any) -> bytes | None:
+        """A call, and what it tells the store at its end; None where that has taken the reply along."""
+        reply = self._call_of_session(number, function, call, args)
+        told = getattr(call, "told", None)
+        if told is None:
+            return reply
+        last = None if "arrays" in call.meta else told.pop()  # there RELEASE goes with the reply
+        for frame in told:
+            self._channel.send(frame)
+        if last is None:
+            return reply
+        self._channel.send_both(last, reply)
+        return None
+
+    def _call_of_session(self, number: int, function: Any, call: Context, args: Any) -> bytes:
         """A call with what it ends: an older session of the same id, or, if it is the clean-up, its own."""
         sessions = self._sessions
         if sessions is None:
@@ -223,7 +237,7 @@ class Protocol2(Replies):
                 reply = self.failed(number, _errors.from_exception(error, _errors.INVALID_ARGUMENT))
         else:
             if "session_number" in call.meta:
-                reply = self._call_in_session(number, function, call, args)
+                reply = self._call_in_session(number, function, call, args)  # type: ignore[assignment]
             else:
                 reply = self._call(number, function, call, args)
         if self._arrays is None:
@@ -271,7 +285,7 @@ class Protocol2(Replies):
     def call_item(self, number: int, function: Any, call: Context, args: Any) -> bytes:
         """The reply to an item of a batch, as to a call."""
         if "session_number" in call.meta:
-            return self._call_in_session(number, function, call, args)
+            return self._call_of_session(number, function, call, args)
         return self._call(number, function, call, args)
 
     def send_now(self, reply: bytes) -> None:
@@ -322,6 +336,11 @@ class Protocol2(Replies):
                 f"{_host.label(name)}: only the thread that runs the command can call the host"
             )
         return self.midcall().callback(call, name, args)
+
+    def _tell(self, call: Context, name: str, args: Any) -> None:
+        from lair_worker import _host
+
+        _host.keep(call, _host.request(call, self._generation, 0, name, args, self._max_frame))
 
     def midcall(self) -> MidCall:
         """What is needed for more than a value."""

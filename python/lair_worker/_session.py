@@ -60,7 +60,12 @@ class Session:
     def runs(self) -> bool:
         """Whether a call of this session runs here, in the caller's context."""
         call = _context.current.get()
-        return call is not None and identity_of(call.meta)[:2] == (self.id, self.number)
+        if call is None:
+            return False
+        meta = call.meta
+        if meta.get("session_number") == self.number is not None and meta.get("session") == self.id:
+            return True
+        return identity_of(meta)[:2] == (self.id, self.number)
 
     def _first_local(self) -> dict[str, Any]:
         if self.number is None:

@@ -6,6 +6,8 @@ and is awaited like one.
 
 from __future__ import annotations
 
+import sys
+
 from lair_worker import _host
 from lair_worker._context import current
 
@@ -30,6 +32,8 @@ class _Absent:
         return "ABSENT"
 
 
+_PUT, _CHANGES = _host.STORE + "put", _host.STORE + "changes"
+
 ABSENT = _Absent()  # in compare_and_set: no value
 
 
@@ -49,6 +53,33 @@ class Shared:
         """Sets a value, which is what JSON has."""
         return self._put(key, value, None)
 
+    def put_at_end(self, key: str, value: Any) -> Any:
+        """Sets a value when the call has ended, before its caller has the result. Costs no wait for the host.
+
+        Until then ``get`` gives the old one. A limit, or a store that fails, is for the host to report: the
+        call's outcome stands. Of a call that has been cancelled nothing is set. A host that knows no such
+        thing has it at once, as by ``put``.
+        """
+        name = _PUT
+        call = self._call(name)
+        if _host.tell is None or type(call.meta.get("session_changes")) is not int:
+            return self._put(key, value, None)
+        _host.tell(call, name, {"key": _checked(key), "value": value})
+        _count(call)
+        asyncio = sys.modules.get("asyncio")
+        return None if asyncio is None or asyncio._get_running_loop() is None else _DONE
+
+    @property
+    def changes(self) -> int | None:
+        """Tells whether values that were read in an earlier call are still the same: if this is what it was.
+
+        It is of the moment when the host sent the call, and what the call itself has changed is added. None
+        where the host does not count, as in a batch.
+        """
+        call = self._call(_CHANGES)
+        found = call.meta.get("session_changes")
+        return found + getattr(call, "changed", 0) if type(found) is int else None
+
     def delete(self, key: str) -> Any:
         """Removes a value; gives whether there was one."""
         return self._delete(key, None)
@@ -60,7 +91,7 @@ class Shared:
             args["expected"] = expected
         if value is not ABSENT:
             args["value"] = value
-        return self._ask("compare_and_set", args, bool, None)
+        return self._ask("compare_and_set", args, bool, None, changes=True)
 
     def keys(self, prefix: str = "") -> Any:
         """The keys that begin with ``prefix``, sorted, in a list."""
@@ -99,19 +130,26 @@ class Shared:
         return self._ask("get", {"key": _checked(key)}, value, syntax)
 
     def _put(self, key: str, value: Any, syntax: tuple[str, str] | None) -> Any:
-        return self._ask("put", {"key": _checked(key), "value": value}, _nothing, syntax)
+        return self._ask("put", {"key": _checked(key), "value": value}, _nothing, syntax, changes=True)
 
     def _delete(self, key: str, syntax: tuple[str, str] | None) -> Any:
-        return self._ask("delete", {"key": _checked(key)}, bool, syntax)
+        return self._ask("delete", {"key": _checked(key)}, bool, syntax, changes=True)
 
     def _keys(self, prefix: str, syntax: tuple[str, str] | None) -> Any:
         return self._ask("list", {"prefix": _checked(prefix)} if prefix != "" else {}, list, syntax)
 
     def _ask(
-        self, what: str, args: dict[str, Any], finish: Callable[[Any], Any], syntax: tuple[str, str] | None
+        self,
+        what: str,
+        args: dict[str, Any],
+        finish: Callable[[Any], Any],
+        syntax: tuple[str, str] | None,
+        changes: bool = False,
     ) -> Any:
         name = _host.STORE + what
         call = self._call(name)
+        if changes and "session_changes" in call.meta:
+            finish = _counting(call, finish)
         if _host.callback is None:
             raise RuntimeError(
                 f"{_host.label(name)}: the host takes no calls from its workers (it speaks protocol 1, or is "
@@ -151,6 +189,34 @@ async def _later(answer: Any, name: str, finish: Callable[[Any], Any]) -> Any:
         return finish(await answer)
     except _host.HostError as error:
         raise _explained(error, name) from None
+
+
+def _count(call: Context) -> None:
+    call.changed = getattr(call, "changed", 0) + 1
+
+
+def _counting(call: Context, finish: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``finish`` for what changes a value, unless it gives False."""
+
+    def counted(answer: Any) -> Any:
+        value = finish(answer)
+        if value is not False:
+            _count(call)
+        return value
+
+    return counted
+
+
+class _Done:
+    """To be awaited where there is nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_DONE = _Done()
 
 
 def _explained(error: _host.HostError, name: str) -> Exception:

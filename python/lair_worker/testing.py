@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from copy import deepcopy
 from time import monotonic
 
 from lair_worker import _errors, _host, _registry, _session
@@ -26,7 +25,7 @@ from lair_worker._context import Context, current
 from lair_worker._encode import decode, encode, explain
 from lair_worker._host import HostError
 from lair_worker._settle import event_loop
-from lair_worker._shared import ABSENT
+from lair_worker._testing_store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +65,8 @@ class Worker:
         self, target: str | None = None, *, host: Mapping[str, Callable[..., Any]] | None = None
     ) -> None:
         self._host = dict(host or {})
-        self.values: dict[str, dict[str, Any]] = {}
+        self._store = Store()
+        self.values = self._store.values
         if target is None:
             self._commands = _registry.commands
             self._start, self._stop = _registry.start_hooks, _registry.stop_hooks
@@ -141,7 +141,7 @@ class Worker:
                 session = ended
                 self._guard(call, lambda: session.end(lambda error, _: failed.append(error)))
             del self._open[id]
-            self.values.pop(id, None)
+            self._store.end(id)
         if failed:
             raise CallError(_errors.from_exception(failed[0])) from failed[0]
 
@@ -168,9 +168,14 @@ class Worker:
                 value = event_loop().run_until_complete(_awaited(value))
             return value
 
-        value = self._guard(call, begin, function, positional, named)
+        try:
+            value = self._guard(call, begin, function, positional, named)
+        except BaseException:
+            self._take_told(call)
+            raise
         if hasattr(type(value), "__anext__") or hasattr(type(value), "__next__"):
             return self._items(call, value), None
+        self._take_told(call)
         return None, self._result(value, "result")
 
     def _context(self, wanted: Mapping[str, Any], command: str) -> Context:
@@ -184,6 +189,7 @@ class Worker:
         id, affinity = meta.get("session"), meta.pop("affinity", None)
         if id is not None:
             meta["session_number"], meta["affinity"] = self._open_session(id, affinity)
+            meta["session_changes"] = self._store.count(id)
         elif affinity is not None:
             raise TypeError("affinity is a session's; the call has none")
         return Context(command, meta, monotonic())
@@ -210,6 +216,7 @@ class Worker:
         finally:
             with suppress(AttributeError):
                 self._guard(call, lambda: _close(generator))
+            self._take_told(call)
 
     def _guard(
         self,
@@ -220,8 +227,8 @@ class Worker:
         keywords: Any = None,
     ) -> Any:
         """Runs some of the command, with its context and its host."""
-        token, before = current.set(call), (_host.callback, _session.sessions)
-        _host.callback, _session.sessions = self._callback, self._sessions
+        token, before = current.set(call), (_host.callback, _host.tell, _session.sessions)
+        _host.callback, _host.tell, _session.sessions = self._callback, self._tell, self._sessions
         try:
             return run()
         except (Exception, SystemExit, Cancelled) as error:
@@ -234,7 +241,7 @@ class Worker:
             error.__traceback__ = trace
             raise CallError(failure) from error
         finally:
-            _host.callback, _session.sessions = before
+            _host.callback, _host.tell, _session.sessions = before
             current.reset(token)
 
     def _result(self, value: Any, what: str) -> Any:
@@ -257,7 +264,7 @@ class Worker:
         message = decode(_host.request(call, 0, 0, name, args, sys.maxsize))
         sent = message[5]
         if name.startswith(_host.STORE):
-            return self._call_store(call, name[len(_host.STORE) :], sent)
+            return self._store.use(call, name[len(_host.STORE) :], sent)
         function = self._host.get(name)
         if function is None:
             raise HostError("UnknownCommand", f"Unknown command: {name}", "unknown_command")
@@ -270,40 +277,13 @@ class Worker:
             raise HostError(failure.type, failure.message, failure.kind, failure.traceback) from error
         return decode(encode(value))
 
-    def _call_store(self, call: Context, what: str, args: dict[str, Any]) -> Any:
-        """A function of the sessions' store, as the host has them."""
-        if call.session_id is None:
-            raise HostError("CallError", f"lair.session.{what}: the call has no session", "invalid_argument")
-        values = self.values.setdefault(call.session_id, {})
-        key: Any = args.get("key")
-        if what == "get":
-            return {"found": key in values, "value": deepcopy(values.get(key))}
-        if what == "put":
-            values[key] = args["value"]
-            return None
-        if what == "delete":
-            return values.pop(key, ABSENT) is not ABSENT
-        if what == "list":
-            return sorted(each for each in values if each.startswith(args.get("prefix", "")))
-        if what != "compare_and_set":
-            raise HostError("UnknownCommand", f"Unknown command: lair.session.{what}", "unknown_command")
-        if not _same(values.get(key, ABSENT), args.get("expected", ABSENT)):
-            return False
-        values.pop(key, None)
-        if "value" in args:
-            values[key] = args["value"]
-        return True
+    def _tell(self, call: Context, name: str, args: Any) -> None:
+        _host.keep(call, decode(_host.request(call, 0, 0, name, args, sys.maxsize)))
 
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON, for which 1 is 1.0 and True is neither."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other)
+    def _take_told(self, call: Context) -> None:
+        """What was left for the end of the call."""
+        for message in getattr(call, "told", ()):
+            self._store.use(call, message[4][len(_host.STORE) :], message[5])
 
 
 def call(command: str, /, *args: Any, **keywords: Any) -> Any:

@@ -26,6 +26,7 @@ constexpr std::array kTable = {
     PoolEventInfo{K::kRetry, "retry", "took, reason, message, command"},
     PoolEventInfo{K::kShed, "shed", "reason, message, count"},
     PoolEventInfo{K::kSessionLost, "session_lost", "worker, reason, message"},
+    PoolEventInfo{K::kNotStored, "not_stored", "worker, reason, message, command"},
 };
 
 constexpr bool in_order() {

@@ -52,10 +52,12 @@ struct AsyncCall {
   wire::CallHeader header;
   std::string chain;
   unsigned attempts = 0;
-  std::uint64_t written_at = 0;   // it has been sent when its line has written so much
-  std::uint64_t told_at = 0;      // and its CANCEL, when so much
-  bool began = false;             // the worker has said something
-  std::set<std::uint64_t> asked;  // numbers of host functions' calls that are under way
+  std::uint64_t written_at = 0;     // it has been sent when its line has written so much
+  std::uint64_t told_at = 0;        // and its CANCEL, when so much
+  bool began = false;               // the worker has said something
+  std::set<std::uint64_t> asked;    // numbers of host functions' calls that are under way
+  std::size_t storing = 0;          // how much of what it has told the store is under way
+  std::optional<wire::Reply> last;  // its last frame, which counts when that is done
   core::Reason gives_up = core::Reason::kNone;
   TimePoint gives_up_by = TimePoint::max();
   Bell bell;

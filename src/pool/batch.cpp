@@ -51,11 +51,14 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
   }
   std::string chain;
   if (course.within != nullptr) chain = course.within->encoded();
+  // What one item changes, the next one would not know of.
+  auto session = Shell::session_of(course, hold);
+  if (session) session->changes.reset();
   auto made = address(record, {.command = command_,
                                .call = course.call,
                                .traceparent = course.traceparent,
                                .chain = chain,
-                               .session = Shell::session_of(course, hold)});
+                               .session = session});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
   const Addressed& sent = std::get<Addressed>(made);
   if (announced.journal_fd >= 0 && !record.journal)
@@ -103,7 +106,9 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
     } else if (const auto* asked = std::get_if<wire::Callback>(&said)) {
       const Result<Json> served =
           shell_.host_functions().call(asked->name, asked->arguments, shell_.context_of(course, hold));
-      std::string answer = callback_frame(announced, sent.header, asked->number, served);
+      std::string answer;
+      if (!HostFunctions::is_told(*asked))
+        answer = callback_frame(announced, sent.header, asked->number, served);
       reply = exchange({.head = std::move(answer), .arguments = {}, .tail = {}, .fd = -1},
                        Channel::Turn::kMidway, since);
       continue;
@@ -172,6 +177,7 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
       if (fits && !last) continue;
       if (fits && batch.done == batch.count()) return in_full(batch.done);  // just in time
     } else if (const auto* asked = std::get_if<wire::Callback>(&said)) {
+      if (HostFunctions::is_told(*asked)) continue;
       const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
       (void)channel.send_now(
           wire::encode_callback_result(sent.header.id, sent.header.generation, asked->number, gone));

@@ -49,8 +49,10 @@ bool is_within(const CallContext& within, const SessionEntry& session, std::uint
 
 std::optional<wire::CallHeader::Session> Shell::session_of(const Course& course, const Hold& hold) {
   if (course.session == nullptr) return std::nullopt;
-  return wire::CallHeader::Session{
-      .id = course.session->id, .number = hold.session, .affinity = to_string(course.session->affinity)};
+  return wire::CallHeader::Session{.id = course.session->id,
+                                   .number = hold.session,
+                                   .affinity = to_string(course.session->affinity),
+                                   .changes = course.session->changes.sent()};
 }
 
 std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, std::string_view command,
@@ -203,6 +205,13 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
     if (asked == nullptr) {
       take_results(record, *arena_, course.arrays, command, said);
       return answered(command, std::move(said), identity_of(record));
+    }
+    if (HostFunctions::is_told(*asked)) {
+      const CallContext context = context_of(course, hold);
+      const Result<Json> stored = host_functions_->call(asked->name, asked->arguments, context);
+      if (!stored) not_stored(record.ref, command, context, stored.error());
+      reply = exchange({}, Channel::Turn::kMidway);
+      continue;
     }
     auto of_arrays = serve_arrays(record, *arena_, *asked);
     const Result<Json> served =

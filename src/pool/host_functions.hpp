@@ -18,6 +18,7 @@
 
 #include "core/types.hpp"
 #include "pool/session_book.hpp"
+#include "wire/message.hpp"
 
 namespace lair::pool {
 
@@ -50,6 +51,10 @@ class HostFunctions {
   using StoreDesk =
       std::function<Result<Json>(std::string_view what, const Json& arguments, const CallContext&)>;
   void serve_store(StoreDesk desk) { store_desk_ = std::move(desk); }
+  // The store is told something, and whoever says so does not wait for an answer.
+  static bool is_told(const wire::Callback& asked) {
+    return asked.number == 0 && asked.name.starts_with(kStorePrefix);
+  }
   // Runs it on this thread, which serves the call `context` meanwhile. Never throws.
   Result<Json> call(const std::string& name, Json arguments, const CallContext& context) const;
 

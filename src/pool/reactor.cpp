@@ -207,6 +207,8 @@ void Reactor::send(AsyncCall& call) {
   call.began = false;
   ++call.attempts;
   call.asked.clear();
+  call.storing = 0;
+  call.last.reset();
   call.chain = call.course.within == nullptr ? std::string() : call.course.within->encoded();
   auto made = address(*record,
                       {.command = call.command,
@@ -363,6 +365,7 @@ void Reactor::on_timer(AsyncCall& call) {
     case Stage::kQueued:
       return give_up(call);
     case Stage::kOnWorker:
+      if (call.last && closing_) return lost(call, {.failure = Channel::Failure::kExited, .sent = true});
       if (is_heard_elsewhere(call)) return;
       return abandon(call, Channel::Failure::kDeadline);
     case Stage::kGivingUp:

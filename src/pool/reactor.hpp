@@ -93,11 +93,14 @@ class Reactor final : public Parker::Listener {
   void decode_elsewhere(Line& line, std::string_view payload);
   void decoded(std::uint64_t tag, wire::Addressed addressed);
   void hear(Line& line, wire::Addressed addressed);
-  // Something that it has been told is decoded elsewhere: until that is known it is neither late nor cancelled.
+  // Something that it has been told is decoded elsewhere, or what it has told the store is still under way behind its last frame:
+  // until that is known it is neither late nor cancelled.
   bool is_heard_elsewhere(const AsyncCall& call);
   void said(Line& line, AsyncCall& call, wire::Reply reply);
+  void conclude(AsyncCall& call, wire::Reply reply);
   bool serve_arrays(Line& line, AsyncCall& call, const wire::Callback& asked);
   void lost(std::uint64_t tag, const worker::Channel::NoReply& end);
+  void lost(AsyncCall& call, const worker::Channel::NoReply& end);
   // True: it was the last one, and the channel is of no use any more.
   bool leave(AsyncCall& call, bool well);
   void flush_lines();
@@ -105,6 +108,8 @@ class Reactor final : public Parker::Listener {
   void give_back(AsyncCall& call, Verdict verdict);
   void serve(Line& line, AsyncCall& call, wire::Callback asked);
   void served(std::uint64_t key, unsigned attempt, std::uint64_t number, const Result<Json>& result);
+  void tell_store(AsyncCall& call, wire::Callback told);
+  void stored(std::uint64_t key, unsigned attempt);
   void credit(std::uint64_t key, wire::CallHeader::Credit more);
 
   // --- The consumer of a stream that waits for its worker itself: stream_handle.cpp ------------------

@@ -132,12 +132,17 @@ void Reactor::decoded(std::uint64_t tag, wire::Addressed addressed) {
 
 bool Reactor::is_heard_elsewhere(const AsyncCall& call) {
   if (!call.hold) return false;
+  if (call.last) return true;
   const Line* line = line_of(call);
   return line != nullptr && line->paused();
 }
 
 void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
   call.began = true;
+  if (call.last) {
+    call.last = wire::Malformed{"more came after its last frame"};
+    return;
+  }
   const bool giving_up = call.stage == Stage::kGivingUp;
   if (auto* items = std::get_if<wire::Items>(&reply)) {
     if (!giving_up) run_user_code(call.stream->push(std::move(*items)));
@@ -145,12 +150,24 @@ void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
   }
   if (auto* asked = std::get_if<wire::Callback>(&reply)) return serve(line, call, std::move(*asked));
   if (took_release(line.record(), reply)) return;
-  const std::uint64_t tag = line.tag();
   if (line.written() < call.written_at) reply = wire::Malformed{"its end came before the request had left"};
-  if (giving_up) {
-    line.record().lent.settle();
+  if (!giving_up && call.storing > 0) {
+    call.last = std::move(reply);
   } else {
-    take_results(line.record(), *shell_.arena_, call.course.arrays, call.command, reply);
+    conclude(call, std::move(reply));
+  }
+}
+
+// Its line may be gone by now.
+void Reactor::conclude(AsyncCall& call, wire::Reply reply) {
+  const bool giving_up = call.stage == Stage::kGivingUp;
+  const RecordPtr record = call.hold->record;
+  const Line* line = line_of(call);
+  const std::optional<std::uint64_t> tag = line == nullptr ? std::nullopt : std::optional(line->tag());
+  if (giving_up) {
+    record->lent.settle();
+  } else {
+    take_results(*record, *shell_.arena_, call.course.arrays, call.command, reply);
   }
   const bool broken = std::holds_alternative<wire::Malformed>(reply) ||
                       (!giving_up && std::holds_alternative<wire::Cancelled>(reply));
@@ -161,7 +178,8 @@ void Reactor::said(Line& line, AsyncCall& call, wire::Reply reply) {
   } else {
     attempted(call, answered(call.command, std::move(reply), identity_of(*call.hold->record)));
   }
-  if (broken && lines_.contains(tag)) lost(tag, {.failure = Channel::Failure::kExited, .sent = true});
+  if (broken && tag && lines_.contains(*tag))
+    lost(*tag, {.failure = Channel::Failure::kExited, .sent = true});
 }
 
 // All its calls lose it.
@@ -171,6 +189,7 @@ void Reactor::lost(std::uint64_t tag, const Channel::NoReply& end) {
   const std::map<std::uint64_t, std::uint64_t> calls = line->calls;
   for (const auto& [id, key] : calls) {
     AsyncCall& call = *find(key);
+    if (call.last && !closing_) continue;  // it has answered
     if (call.stage == Stage::kGivingUp) {
       give_back(call, {.clean = false, .reason = call.gives_up});
       forget(call);
@@ -180,14 +199,19 @@ void Reactor::lost(std::uint64_t tag, const Channel::NoReply& end) {
     // A worker that closes its channel with bytes unread had not read the last thing that was written: this call, perhaps.
     const bool unread = !end.sent && line->written() == call.written_at;
     own.sent = call.began || (line->written() >= call.written_at && !unread);
-    attempted(call, unanswered(call.command, own, identity_of(line->record()),
-                               SteadyClock::now() - call.course.call.started, false));
+    lost(call, own);
   }
+}
+
+void Reactor::lost(AsyncCall& call, const Channel::NoReply& end) {
+  attempted(call, unanswered(call.command, end, identity_of(*call.hold->record),
+                             SteadyClock::now() - call.course.call.started, false));
 }
 
 // --- Host functions, credit --------------------------------------------------------------------------
 
 void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
+  if (HostFunctions::is_told(asked)) return tell_store(call, std::move(asked));
   const std::uint64_t number = asked.number;
   if (call.stage == Stage::kGivingUp) {
     const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
@@ -219,6 +243,37 @@ void Reactor::serve(Line& line, AsyncCall& call, wire::Callback asked) {
   // An executor is user code, which only the reactor's own thread runs.
   if (is_this_thread() || !call.executor) return hand_over(*this);
   mailbox_->post(hand_over);
+}
+
+// Nobody waits for an answer, but the call's last frame counts only when this is done.
+void Reactor::tell_store(AsyncCall& call, wire::Callback told) {
+  if (call.stage == Stage::kGivingUp) return;
+  ++call.storing;
+  const auto context = std::make_shared<const CallContext>(shell_.context_of(call.course, *call.hold));
+  const auto work = [mailbox = mailbox_, shell = &shell_, functions = shell_.host_functions_, context,
+                     worker = call.hold->record->ref, command = call.command, key = call.key,
+                     attempt = call.attempts, told = std::make_shared<wire::Callback>(std::move(told))] {
+    const Result<Json> done = functions->call(told->name, std::move(told->arguments), *context);
+    if (!done) shell->not_stored(worker, command, *context, done.error());  // it ends after this thread
+    mailbox->post([key, attempt](Reactor& reactor) { reactor.stored(key, attempt); });
+  };
+  try {
+    store_thread_.run(work);
+  } catch (...) {
+    if (context->session != nullptr) context->session->changes.failed();
+    shell_.not_stored(call.hold->record->ref, call.command, *context,
+                      {.kind = ErrorKind::kUnavailable, .message = "the system refused a thread for it"});
+    stored(call.key, call.attempts);
+  }
+}
+
+void Reactor::stored(std::uint64_t key, unsigned attempt) {
+  AsyncCall* call = find(key);
+  if (call == nullptr || call->attempts != attempt || call->stage != Stage::kOnWorker) return;
+  if (--call->storing > 0 || !call->last) return;
+  wire::Reply last = std::move(*call->last);
+  call->last.reset();
+  conclude(*call, std::move(last));
 }
 
 // A worker wants memory for arrays. False: it wants something else.

@@ -67,18 +67,21 @@ Result<std::optional<Json>> Session::try_get(std::string_view key) const {
 }
 
 Result<void> Session::try_put(std::string_view key, const Json& value) {
-  return with_store(*shell_, *entry_,
-                    [&](auto& store) { return store.put(entry_->id, std::string(key), value); });
+  return with_store(*shell_, *entry_, [&](auto& store) {
+    return pool::counted(*entry_, store.put(entry_->id, std::string(key), value));
+  });
 }
 
 Result<bool> Session::try_erase(std::string_view key) {
-  return with_store(*shell_, *entry_, [&](auto& store) { return store.erase(entry_->id, std::string(key)); });
+  return with_store(*shell_, *entry_, [&](auto& store) {
+    return pool::counted(*entry_, store.erase(entry_->id, std::string(key)));
+  });
 }
 
 Result<bool> Session::try_compare_and_set(std::string_view key, const std::optional<Json>& expected,
                                           const std::optional<Json>& value) {
   return with_store(*shell_, *entry_, [&](auto& store) {
-    return store.compare_and_set(entry_->id, std::string(key), expected, value);
+    return pool::counted(*entry_, store.compare_and_set(entry_->id, std::string(key), expected, value));
   });
 }
 

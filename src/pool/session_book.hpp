@@ -9,6 +9,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <lair/result.hpp>
 #include <lair/session_options.hpp>
 #include <map>
 #include <memory>
@@ -17,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <tsl/robin_map.h>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -24,6 +27,32 @@
 #include "core/types.hpp"
 
 namespace lair::pool {
+
+// How many changes there have been of a session's values, by anyone: what its calls are told, so that a worker knows whether a
+// value that it remembers is still the one (docs/protocol.md, "Sessions"). Where a worker may count on a change of its own that
+// has not been made, the number goes beyond what that worker has come to, and so never is what it believes.
+//
+// Thread-safety: any thread.
+class SessionChanges {
+ public:
+  void changed() { count_ += 1; }
+  // A change that was asked for has not been made.
+  void failed() { count_ += 2; }
+  // What the call that is being sent is told.
+  std::uint64_t sent() {
+    if (unheard_.exchange(true)) count_ += kUnheard;
+    return count_;
+  }
+  // The call's last frame has come, and all that came before it has been done.
+  void heard() { unheard_ = false; }
+
+ private:
+  // More changes than a call could have told of that nobody has listened to.
+  static constexpr std::uint64_t kUnheard = std::uint64_t{1} << 32;
+
+  std::atomic<std::uint64_t> count_{0};
+  std::atomic<bool> unheard_{false};  // a call was sent, and what it has told last is not known
+};
 
 struct SessionEntry {
   enum class State : std::uint8_t {
@@ -56,7 +85,22 @@ struct SessionEntry {
   std::atomic<core::Epoch> live{0};
   // Held while the store is used for this session: one use ends before the next begins, also that of a call which is over.
   std::mutex fence;
+  // Counted under the fence.
+  SessionChanges changes;
 };
+
+// Counts a change, if it was made or has failed.
+template <class T>
+Result<T> counted(SessionEntry& session, Result<T> done) {
+  if (!done) {
+    session.changes.failed();
+  } else if constexpr (std::is_void_v<T>) {
+    session.changes.changed();
+  } else if (*done) {
+    session.changes.changed();
+  }
+  return done;
+}
 
 using SessionPtr = std::shared_ptr<SessionEntry>;
 

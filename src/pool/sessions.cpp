@@ -294,8 +294,12 @@ void Shell::sweep_sessions() {
     if (auto done = store_->touch(id, kept_for(ttl)); !done) kept = std::move(done);
   }
   if (!kept) log(base::LogLevel::kWarn, "[" + options_.name + "] " + kept.error().message);
-  if (auto swept = store_->sweep(); !swept)
-    log(base::LogLevel::kWarn, "[" + options_.name + "] " + swept.error().message);
+  const auto swept = store_->sweep();
+  if (!swept) return log(base::LogLevel::kWarn, "[" + options_.name + "] " + swept.error().message);
+  const std::lock_guard lock(mutex_);
+  for (const std::string& id : *swept) {  // one that is open still would have been touched
+    if (const SessionPtr session = sessions_.find(id)) session->changes.changed();
+  }
 }
 
 // --- What its calls are told -----------------------------------------------------------------------

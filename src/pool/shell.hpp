@@ -287,6 +287,9 @@ class Shell {
   Error session_busy(const Wanted& wanted, Duration waited) const;
   bool waits_for_certain_worker(const Wait& wait) const;
   Result<void> close_session(const SessionPtr& session, SessionEntry::State why, Duration timeout);
+  // Says that what a call of a session has told the store was not put there. Any thread.
+  void not_stored(core::WorkerRef worker, std::string_view command, const CallContext& context,
+                  const Error& error);
   // A call may not use the store any longer. Any thread.
   static void shut_out(SessionEntry* session, core::Epoch epoch);
   // Under the mutex. True: the supervisor sleeps for too long and must be woken, to tell of it.

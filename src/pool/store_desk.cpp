@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "pool/shell.hpp"
+
 namespace lair::pool {
 
 namespace {
@@ -57,16 +59,32 @@ Result<Json> serve_store(store::SessionStore& store, std::string_view what, cons
   if (what == "put") {
     const auto value = arguments.find("value");
     if (value == arguments.end()) return wrong(what, "value is missing");
-    auto done = store.put(session.id, key, *value);
+    auto done = counted(session, store.put(session.id, key, *value));
     if (!done) return std::move(done).error();
     return Json();
   }
-  if (what == "delete") return as_json(store.erase(session.id, key));
+  if (what == "delete") return as_json(counted(session, store.erase(session.id, key)));
   if (what == "compare_and_set") {
-    return as_json(store.compare_and_set(session.id, key, optional_member(arguments, "expected"),
-                                         optional_member(arguments, "value")));
+    return as_json(
+        counted(session, store.compare_and_set(session.id, key, optional_member(arguments, "expected"),
+                                               optional_member(arguments, "value"))));
   }
   return wrong(what, "there is no such use; there are get, put, delete, compare_and_set and list");
+}
+
+void Shell::not_stored(core::WorkerRef worker, std::string_view command, const CallContext& context,
+                       const Error& error) {
+  if (error.kind == ErrorKind::kSessionLost) return;  // the call is over for its caller, who has been told so
+  const std::string whose =
+      context.session == nullptr ? "no session" : "session \"" + context.session->id + '"';
+  const std::string message =
+      whose + ": what " + quoted(command) + " has left to be put at its end was not: " + error.message;
+  tell(base::LogLevel::kWarn, "[" + options_.name + "] " + message,
+       {.kind = PoolEventKind::kNotStored,
+        .worker = PoolEvent::Worker{worker.slot, worker.generation},
+        .reason = std::string(to_string(error.kind)),
+        .message = message,
+        .command = std::string(command)});
 }
 
 }  // namespace lair::pool

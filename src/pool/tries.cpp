@@ -122,6 +122,7 @@ std::optional<Try> Shell::attempted(Course& course, const Hold& hold, Attempt ou
   const bool crash = noted.outcome == core::TryOutcome::kCrash;
   const auto ended = again || open ? std::nullopt : std::optional(ended_call(course, outcome.ending));
   const auto told = crash ? std::nullopt : std::optional(noted);
+  if (course.session != nullptr && outcome.verdict.clean) course.session->changes.heard();
   if (gives_back) {
     give_back(hold, outcome.verdict, ended, told);
   } else {

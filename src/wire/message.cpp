@@ -236,6 +236,10 @@ void append_meta(std::string& tail, const CallHeader& header) {
     append_number(tail, header.session->number);
     key("\"affinity\":");
     append_string(tail, header.session->affinity);
+    if (header.session->changes) {
+      key("\"session_changes\":");
+      append_number(tail, *header.session->changes);
+    }
   }
   if (header.stream) {
     key("\"stream\":[");

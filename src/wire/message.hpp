@@ -42,6 +42,8 @@ struct CallHeader {
     std::string_view id;
     std::uint64_t number = 0;
     std::string_view affinity = {};  // "prefer", "strict" or "exclusive"
+    // Of its values, by now. Says as well that what it tells the store at its end need not be answered.
+    std::optional<std::uint64_t> changes = {};
   };
   std::optional<Session> session = {};
   // What `encode_arrays` has made, in the call's codec; empty: nothing is said of arrays.
@@ -109,7 +111,7 @@ struct Cancelled {
 };
 // In the middle of the call: a function of the host's is to be called.
 struct Callback {
-  std::uint64_t number = 0;
+  std::uint64_t number = 0;  // 0: of the session's store, which is to be told, and not to answer
   std::string name;
   Json arguments;
 };

@@ -45,6 +45,10 @@ void append_packed_meta(std::string& tail, const CallHeader& header) {
     append_packed(tail, header.session->number);
     key("affinity");
     append_packed(tail, header.session->affinity);
+    if (header.session->changes) {
+      key("session_changes");
+      append_packed(tail, *header.session->changes);
+    }
   }
   if (!header.arrays.empty()) {
     key("arrays");

@@ -55,6 +55,7 @@ def nothing_left():
     _lm._made.clear()
     _lm._checked.clear()
     _session_lm.forget_all()
+    _store.forget_remembered()
     _worker.reset()
     _dspy.dspy.cache.reset_memory_cache()
 

@@ -65,6 +65,8 @@ class Process:
         for each in (self.home, self.cwd):
             each.mkdir(exist_ok=True)
         self.stores: dict[str, dict] = {}
+        self.changes: dict[str, int] | None = None  # of sessions, where this is to be a host that counts
+        self.refuses: set[str] = set()  # keys that it has no room for
         self.functions: dict = {}
         self._sessions: dict[int, str | None] = {}
         self._numbers: dict[str, int] = {}
@@ -91,6 +93,8 @@ class Process:
                 self._numbers[session] = self._last_number
             number = self._numbers[session]
             meta |= {"session": session, "session_number": number, "affinity": "prefer"}
+            if self.changes is not None:
+                meta["session_changes"] = self.changes.setdefault(session, 0)
         if stream:
             meta["stream"] = [10_000, 64 << 20]
         call = self.worker.send_call(command, args, **meta)
@@ -119,6 +123,8 @@ class Process:
         if kind == CALLBACK:
             number, name, args = message[3:6]
             outcome = self._callback(self._sessions[call], name, args)
+            if number == 0:
+                return
             self.worker.send([CALLBACK_RESULT, call, self.worker.generation, number, *outcome])
         elif kind == CHUNK:
             self._items[call] += message[3]
@@ -133,13 +139,24 @@ class Process:
         store, what, key = self.stores.setdefault(session, {}), name.rpartition(".")[2], args.get("key")
         if what == "get":
             return True, {"found": key in store, "value": store.get(key)}
+        if what == "put" and key in self.refuses:
+            self.changed(session, 2)
+            return False, {"message": "no room", "kind": "unavailable"}
         if what == "put":
             store[key] = args["value"]
+            self.changed(session)
             return True, None
         if what == "delete":
-            return True, store.pop(key, None) is not None
+            found = store.pop(key, None) is not None
+            self.changed(session, found)
+            return True, found
         assert what == "list"
         return True, sorted(each for each in store if each.startswith(args.get("prefix", "")))
+
+    def changed(self, session: str | None, times: int = 1) -> None:
+        """As a host counts, whoever has changed a value."""
+        if self.changes is not None and session is not None:
+            self.changes[session] = self.changes.get(session, 0) + times
 
     def new_sessions(self) -> None:
         """From now on ids name sessions that are opened anew."""

@@ -363,3 +363,47 @@ def test_the_functions_of_the_module_in_a_script():
         text=True,
     )
     assert (done.stdout, done.stderr) == ("8 [0, 1, 2]\n", "")
+
+
+def test_values_that_change_and_are_put_at_the_end(testing, tmp_path):
+    path = tmp_path / "at_the_end.py"
+    path.write_text(
+        textwrap.dedent("""
+            import lair_worker as lair
+            def shared(): return lair.context().session.shared
+            def changes(): return shared().changes
+            def put(value):
+                shared().put("a", value)
+                shared().delete("nothing")
+                return shared().changes
+            def end(value):
+                shared().put_at_end("a", value)
+                return [shared().get("a"), shared().changes]
+            async def aend(value):
+                await shared().put_at_end("a", value)
+                return [await shared().get("a"), shared().changes]
+            def fail():
+                shared().put_at_end("a", "failed")
+                raise KeyError("x")
+            def stream():
+                shared().put_at_end("a", "streamed")
+                yield shared().get("a")
+        """)
+    )
+    worker = testing.Worker(str(path))
+    ann = {"session": "ann"}
+    first = worker.call_with(ann, "changes")
+    assert worker.call_with(ann, "put", 1) == first + 1
+    assert worker.call_with(ann, "end", 2) == [1, first + 2] and worker.values["ann"] == {"a": 2}
+    assert worker.call_with(ann, "aend", 3) == [2, first + 3] and worker.values["ann"] == {"a": 3}
+    assert worker.call_with(ann, "changes") == first + 3
+    worker.values["ann"]["a"] = 4  # by the test, which stands for the program
+    assert worker.call_with(ann, "changes") == first + 4
+    with pytest.raises(testing.CallError):
+        worker.call_with(ann, "fail")
+    assert worker.values["ann"] == {"a": "failed"}
+    assert list(worker.stream_with(ann, "stream")) == ["failed"]
+    assert worker.values["ann"] == {"a": "streamed"}
+    worker.end_session("ann")
+    assert worker.call_with(ann, "changes") == first
+    assert testing.Worker(str(path)).call_with(ann, "changes") > first + 4, "another worker is another pool"

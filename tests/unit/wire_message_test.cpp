@@ -98,6 +98,16 @@ TEST(EncodeCall, ArgumentsAreNotCopied) {
   EXPECT_EQ(encode_call(kTwo, arguments).arguments.data(), arguments.data());
 }
 
+TEST(EncodeCall, ProtocolTwoTellsTheChangesOfASession) {
+  CallHeader header = kTwo;
+  header.session = CallHeader::Session{.id = "s", .number = 4, .affinity = "prefer", .changes = 0};
+  EXPECT_EQ(payload_of(encode_call(header, "{}"))[5].value("session_changes", Json()), Json(0));
+  header.session->changes = (std::uint64_t{1} << 32) + 1;
+  EXPECT_EQ(payload_of(encode_call(header, "{}"))[5].value("session_changes", Json()), Json(4294967297));
+  header.session->changes.reset();
+  EXPECT_FALSE(payload_of(encode_call(header, "{}"))[5].contains("session_changes"));
+}
+
 TEST(EncodeCall, ProtocolTwoNamesTheSessionItsNumberAndItsAffinity) {
   CallHeader header = kTwo;
   header.remaining = 70ms;

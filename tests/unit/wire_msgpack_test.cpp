@@ -138,7 +138,7 @@ TEST(Msgpack, ACallIsTheArrayThatJsonWouldBe) {
                     .traceparent = "00-ab",
                     .chain = R"([[1,"p"]])",
                     .stream = CallHeader::Credit{3, 70},
-                    .session = CallHeader::Session{"user", 2, "strict"}};
+                    .session = CallHeader::Session{"user", 2, "strict", std::uint64_t{1} << 40}};
   const auto payload = [](const CallFrame& frame) {
     const std::string whole = frame.head + std::string(frame.arguments) + frame.tail;
     EXPECT_EQ(whole.size() - kHeaderBytes, frame.payload_size());

@@ -9,6 +9,7 @@ import os
 import time
 
 import lair_worker as lair
+from lair_worker import _host
 
 
 @lair.on_session_end
@@ -234,3 +235,86 @@ def numbers(n):
     for _ in range(n):
         local["count"] = local.get("count", 0) + 1
         yield local["count"]
+
+
+# --- what is put at the end, and the number of changes ------------------------------------------------
+
+
+@lair.command
+def changes():
+    return mine().shared.changes
+
+
+@lair.command
+def changes_of(_):
+    return mine().shared.changes
+
+
+@lair.command
+def number_and_changes():
+    return [mine().number, mine().shared.changes]
+
+
+@lair.command
+def change_and_count():
+    """Changes values four times, and tries to where there is nothing to change."""
+    shared = mine().shared
+    shared.put("changed", 1)
+    shared.delete("nothing")
+    shared.compare_and_set("changed", 2, 3)
+    shared.compare_and_set("changed", 1, 2)
+    shared.delete("changed")
+    shared.put_at_end("changed", 3)
+    return shared.changes
+
+
+@lair.command
+def put_at_end(key, value):
+    """What is there in the middle of the call; and the number of changes that there will be."""
+    shared = mine().shared
+    shared.put_at_end(key, value)
+    return [shared.get(key), shared.changes]
+
+
+@lair.command
+async def aput_at_end(key, value):
+    shared = mine().shared
+    await shared.put_at_end(key, value)
+    return [await shared.get(key), shared.changes]
+
+
+@lair.command
+def put_at_end_and_raise(key, value):
+    mine().shared.put_at_end(key, value)
+    raise ValueError("after all")
+
+
+@lair.command
+def put_at_end_and_die(key, value):
+    mine().shared.put_at_end(key, value)
+    os._exit(7)
+
+
+@lair.command
+def put_at_end_of_stream(key, n):
+    for i in range(n):
+        mine().shared.put_at_end(key, i)
+        yield i
+
+
+@lair.command
+def put_at_end_at_gate(key, value, name):
+    mine().shared.put_at_end(key, value)
+    lair.host.gate(name)
+
+
+@lair.command
+def tell_by_force(what, arguments):
+    """Tells the store something that the SDK would not, and also without a session."""
+    call, owner = lair.context(), _host.callback.__self__
+    frame = _host.request(call, call.generation, 0, _host.STORE + what, arguments, 1 << 20)
+    if hasattr(owner, "_line"):
+        owner._from_thread(lambda: owner._line.send(frame))
+    else:
+        owner._channel.send(frame)
+    return "told"

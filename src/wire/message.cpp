@@ -156,8 +156,9 @@ Reply decode_answers(Json message, std::string_view payload, bool last) {
 
 // After check_envelope.
 Reply decode_reply_two(const CallHeader& header, Json message, std::string_view payload) {
-  if (header.batch && (is_kind(message, Kind::kResult) || is_kind(message, Kind::kChunk)))
-    return decode_answers(std::move(message), payload, is_kind(message, Kind::kResult));
+  const bool last = is_kind(message, Kind::kResult);
+  if (header.batch && (last || is_kind(message, Kind::kChunk)))
+    return decode_answers(std::move(message), payload, last);
   if (is_kind(message, Kind::kResult)) {
     if (message.size() < 4) return Malformed{"a RESULT without a value"};
     if (!header.takes_arrays || message.size() < 5) return Value{std::move(message[3])};

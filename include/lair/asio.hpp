@@ -190,6 +190,7 @@ class Operation final : public Outstanding::Operation,
 
 // What a cancellation slot calls.
 struct Cancel {
+  Cancel(std::stop_source of, boost_asio::cancellation_type types) : stop(std::move(of)), honoured(types) {}
   std::stop_source stop;
   boost_asio::cancellation_type honoured;
   void operator()(boost_asio::cancellation_type type) {
@@ -240,9 +241,12 @@ struct Signature<void, true> {
 };
 
 // Asio asks operations whether they take things that are no token.
+struct InitiateNothing {
+  void operator()(auto&&) const {}
+};
 template <class Token, class Signature>
 concept TokenFor = requires(Token&& token) {
-  boost_asio::async_initiate<Token, Signature>([](auto&&) {}, token);
+  boost_asio::async_initiate<Token, Signature>(InitiateNothing{}, token);
 };
 
 // Decodes an outcome by `Decode`, and calls the handler.

@@ -46,7 +46,7 @@ bool FolderWatch::add(const std::string& folder) {
 void FolderWatch::look(News& news) {
   std::vector<int> stale;
   for (const auto& [watch, watched] : folders_) {
-    const auto means_it = [&](const std::string& name) {
+    const auto means_it = [&watched = watched](const std::string& name) {
       struct stat status {};
       return ::stat(name.c_str(), &status) == 0 && status.st_dev == watched.device &&
              status.st_ino == watched.inode;

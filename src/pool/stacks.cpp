@@ -212,12 +212,12 @@ void Stacks::look(Watched& watched, TimePoint now) {
     }
     return start(watched, now);
   }
-  const auto late = std::ranges::stable_partition(
-      watched.waiters, [&](const Waiter& waiter) { return !waiter.deadline.passed(now); });
-  if (!late.empty()) {
-    const std::vector<Waiter> told(std::make_move_iterator(late.begin()),
-                                   std::make_move_iterator(late.end()));
-    watched.waiters.erase(late.begin(), late.end());
+  const auto late = std::stable_partition(watched.waiters.begin(), watched.waiters.end(),
+                                          [&](const Waiter& waiter) { return !waiter.deadline.passed(now); });
+  if (late != watched.waiters.end()) {
+    const std::vector<Waiter> told(std::make_move_iterator(late),
+                                   std::make_move_iterator(watched.waiters.end()));
+    watched.waiters.erase(late, watched.waiters.end());
     const Error error = lateness(watched);
     for (const Waiter& waiter : told) waiter.done({.stack = error});
   }

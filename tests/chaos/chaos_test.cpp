@@ -7,6 +7,7 @@
 
 #include "support/leak_check.hpp"
 #include "support/pools.hpp"
+#include "support/sanitized.hpp"
 #include "support/storm.hpp"
 
 namespace lair::test {
@@ -16,12 +17,6 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kSize = 4;
 constexpr std::size_t kReserve = 10'000;  // of the history's room, for what ends the storm
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSlow = true;
-#else
-constexpr bool kSlow = false;
-#endif
 
 // How much of it there is: at least so many calls and kills. LAIR_CHAOS_CALLS has as many as it says of the long run.
 struct Extent {
@@ -35,9 +30,9 @@ Extent extent() {
     return {std::strtoul(calls, nullptr, 10), 60, 400};
   }
   if (std::getenv("LAIR_LONG") != nullptr) {
-    return kSlow ? Extent{20'000, 1'000, 200} : Extent{1'000'000, 1'000, 400};
+    return kSanitized ? Extent{20'000, 1'000, 200} : Extent{1'000'000, 1'000, 400};
   }
-  return kSlow ? Extent{1'000, 20, 40} : Extent{2'000, 60, 40};
+  return kSanitized ? Extent{1'000, 20, 40} : Extent{2'000, 60, 40};
 }
 
 class Chaos : public LeakChecked {

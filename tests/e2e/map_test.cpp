@@ -38,6 +38,39 @@ std::vector<std::tuple<int, int>> with(int at, int count) {
   return all;
 }
 
+// `make` of 0, 1, …, each made when it is read, and not again for whoever reads on.
+template <class Make>
+class Made {
+ public:
+  Made(int count, Make make) : count_(count), make_(std::move(make)) {}
+
+  class Iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = std::invoke_result_t<const Make&, int>;
+    using difference_type = std::ptrdiff_t;
+    Iterator() = default;
+    Iterator(const Made& items, int at) : items_(&items), at_(at) {}
+    value_type operator*() const { return items_->make_(at_); }
+    Iterator& operator++() {
+      ++at_;
+      return *this;
+    }
+    void operator++(int) { ++at_; }
+    bool operator==(const Iterator& other) const { return at_ == other.at_; }
+
+   private:
+    const Made* items_ = nullptr;
+    int at_ = 0;
+  };
+  Iterator begin() const { return {*this, 0}; }
+  Iterator end() const { return {*this, count_}; }
+
+ private:
+  int count_;
+  Make make_;
+};
+
 void expect_books_add_up(const PoolStats& stats) {
   EXPECT_EQ(stats.admitted,
             stats.ok + stats.error + stats.timeout + stats.crashed + stats.shed + stats.cancelled);
@@ -105,10 +138,10 @@ TEST_P(Map, AResultOfAnotherTypeIsItsItemsError) {
 TEST_P(Map, AnItemIsReadOnce) {
   Pool pool(options(2));
   std::atomic<int> read = 0;
-  const auto items = std::views::iota(0, 5000) | std::views::transform([&](int n) {
-                       ++read;
-                       return n % 100 == 7 ? std::nan("") : n;
-                     });
+  const Made items(5000, [&](int n) {
+    ++read;
+    return n % 100 == 7 ? std::nan("") : n;
+  });
   const auto all = pool.map_all<double>("same", items);
   ASSERT_THAT(all, SizeIs(5000));
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -232,10 +265,10 @@ TEST_P(Map, TheRangeIsReadAsItIsNeeded) {
   std::atomic<std::size_t> ended = 0;
   std::atomic<int> ahead = 0;
   const std::string large(100'000, 'x');
-  const auto items = std::views::iota(0, 300) | std::views::transform([&](int n) {
-                       ahead = std::max<int>(ahead, ++read - static_cast<int>(ended.load()));
-                       return std::make_tuple(large, std::to_string(n));
-                     });
+  const Made items(300, [&](int n) {
+    ahead = std::max<int>(ahead, ++read - static_cast<int>(ended.load()));
+    return std::make_tuple(large, std::to_string(n));
+  });
   const auto sums =
       pool.map<std::string>({.progress = [&](std::size_t done) { ended = done; }}, "add", items);
   ASSERT_EQ(sums.size(), 300u);
@@ -251,12 +284,21 @@ TEST_P(Map, LargeResultsAreSplitIntoFrames) {
   EXPECT_THAT(texts, AllOf(SizeIs(100), Each(SizeIs(20'000))));
 }
 
+#ifndef __clang__  // clang 14 can't compile libstdc++'s views
+TEST_P(Map, AViewIsARange) {
+  Pool pool(options(1));
+  auto odd =
+      std::views::iota(0, 100) | std::views::filter([](int n) { return n % 2 == 1; }) | std::views::take(3);
+  EXPECT_THAT(pool.map<int>("same", odd), ElementsAre(1, 3, 5));
+}
+#endif
+
 TEST_P(Map, WhatTheRangeThrowsIsThrownOn) {
   Pool pool(options(2));
-  const auto items = std::views::iota(0, 100) | std::views::transform([](int n) {
-                       if (n == 50) throw std::runtime_error("torn");
-                       return n;
-                     });
+  const Made items(100, [](int n) {
+    if (n == 50) throw std::runtime_error("torn");
+    return n;
+  });
   EXPECT_THROW((void)pool.map<int>("add", items), std::runtime_error);
   EXPECT_EQ(pool.call<int>("add", 1), 2);
 }

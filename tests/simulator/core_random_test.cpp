@@ -5,6 +5,7 @@
 #include <set>
 
 #include "support/core_simulation.hpp"
+#include "support/sanitized.hpp"
 
 namespace lair::test {
 namespace {
@@ -17,11 +18,13 @@ void run_schedules(Flavour flavour, std::uint64_t schedules) {
   }
   // The ten thousand are the release build's. More schedules find more mistakes of the core's judgement, which are the same in each
   // build: for those of its memory a tenth suffices, for it is pure and has one thread.
-#ifdef __SANITIZE_ADDRESS__
-  schedules /= 10;
-#elif defined(LAIR_FAILPOINTS)
-  schedules = schedules * 2 / 5;  // not optimised
+  if constexpr (kAddressSanitized) {
+    schedules /= 10;
+  } else {
+#ifdef LAIR_FAILPOINTS
+    schedules = schedules * 2 / 5;  // not optimised
 #endif
+  }
   if (std::getenv("LAIR_LONG") != nullptr) schedules *= 40;
   Troubles troubles;
   for (std::uint64_t seed = 1; seed <= schedules; ++seed) {

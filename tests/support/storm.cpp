@@ -12,6 +12,7 @@
 #include <map>
 
 #include "support/leak_check.hpp"
+#include "support/sanitized.hpp"
 
 namespace lair::test {
 
@@ -239,12 +240,12 @@ namespace {
 bool flat(const Footprint& after, const Footprint& fresh, const Footprint& warm) {
   bool is_flat = after.descriptors <= std::min(fresh.descriptors, warm.descriptors) &&
                  after.keeper_descriptors <= std::min(fresh.keeper_descriptors, warm.keeper_descriptors);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  constexpr std::size_t kNoise = 256u << 10;
-  is_flat = is_flat && after.allocated <= warm.allocated + warm.allocated / 20 &&
-            after.resident <= warm.resident + warm.resident / 20 + kNoise &&
-            after.keeper_resident <= warm.keeper_resident + warm.keeper_resident / 20 + kNoise;
-#endif
+  if constexpr (!kSanitized) {
+    constexpr std::size_t kNoise = 256u << 10;
+    is_flat = is_flat && after.allocated <= warm.allocated + warm.allocated / 20 &&
+              after.resident <= warm.resident + warm.resident / 20 + kNoise &&
+              after.keeper_resident <= warm.keeper_resident + warm.keeper_resident / 20 + kNoise;
+  }
   return is_flat;
 }
 

@@ -122,7 +122,7 @@ TEST_F(Async, ACoroutineThatIsDestroyedWhileItWaitsCancelsItsCall) {
   bool resumed = false;
   {
     const auto body = [&]() -> Task {
-      co_await endpoint.co_try_call(on_loop, "stuck");
+      (void)co_await endpoint.co_try_call(on_loop, "stuck");
       resumed = true;
     };
     Task task = body();

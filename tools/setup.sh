@@ -4,7 +4,7 @@ build_packages=(cmake ninja-build g++ ccache pkg-config nlohmann-json3-dev libsp
   python3)
 test_packages=(libgtest-dev libgmock-dev libboost1.81-dev python3-venv python3-dev clang-tidy-14 clang-format-14 util-linux spin valgrind)
 peer_packages=(dpkg-dev elixir erlang-jiffy)  # what the tests and benchmarks set beside Lair
-fuzz_packages=(clang-14 libclang-rt-14-dev)
+clang_packages=(clang-14 libclang-rt-14-dev)  # for the build with AddressSanitizer, and the fuzzers
 
 as_root() {
   if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi

@@ -60,8 +60,9 @@ Run measure(lair::Pool& pool, const std::vector<std::string>& files, bool kill_o
   while (callers.size() < run.workers) callers.emplace_back(measure_files);
   for (Progress progress(count(run.workers, "worker"), files.size()); done < files.size();) {
     progress.show(done);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    if (kill_one && !run.killed && done > files.size() / 2) run.killed = kill_a_busy_worker(pool);
+    const bool kill_now = kill_one && !run.killed && done > files.size() / 2;
+    if (kill_now) run.killed = kill_a_busy_worker(pool);
+    std::this_thread::sleep_for(std::chrono::milliseconds(kill_now ? 1 : 20));  // a call takes a few
   }
   callers.clear();  // joins them
   run.seconds = std::chrono::duration<double>(lair::SteadyClock::now() - started).count();

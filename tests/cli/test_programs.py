@@ -151,7 +151,7 @@ def test_the_demo_finishes_though_a_worker_is_killed(lair):
 
 
 def test_the_demo_as_text(lair):
-    done = lair("demo", "--files", 60)
+    done = lair("demo", "--files", 200)  # enough for the second half of them to take a while
     assert done.returncode == 0, done.stderr
     for fragment in ("Python 3.", "1 worker:", "files/s", "times as fast", "was killed", "most complex"):
         assert fragment in done.stdout, done.stdout

@@ -372,8 +372,9 @@ TEST_F(Concurrent, HostFunctionsRunOnTheThreadThatWaits) {
 
 TEST_F(Concurrent, ALeaseHasTheWorkerToItself) {
   Pool pool(several());
+  pool.wait_ready();
   auto waiting = begin(pool, {}, "wait", Json::array({"gate"}));
-  EXPECT_TRUE(eventually([&] { return pool.stats().inflight == 1; }));
+  EXPECT_TRUE(eventually([&] { return pool.stats().workers.front().state == SlotState::kBusy; }));
   auto lease = std::async(std::launch::async, [&] { return pool.checkout(); });
   EXPECT_TRUE(eventually([&] { return pool.stats().waiters == 1; }));
   EXPECT_EQ(pool.try_call({.timeout = 50ms}, "echo").error().kind, ErrorKind::kDeadlineExceeded)

@@ -39,6 +39,10 @@ class Rig {
     for (const std::size_t size : kSizes) {
       lair::PoolOptions options = pool_options(settings, "bench_sleep", size);
       native_.emplace(size, options).first->second.wait_ready();
+      if (size == 1) {
+        options.worker.env["LAIR_NATIVE"] = "codec";
+        codec_.emplace(size, options).first->second.wait_ready();
+      }
       options.worker.env["LAIR_NATIVE"] = "off";
       pools_.emplace(size, options).first->second.wait_ready();
     }
@@ -46,6 +50,7 @@ class Rig {
       std::fprintf(stderr, "calls: no accelerator for %s, so nothing is measured with it\n",
                    settings.python.c_str());
       native_.clear();
+      codec_.clear();
     }
   }
 
@@ -81,6 +86,7 @@ class Rig {
     Measured bytes;
     Measured json;
     Measured call;
+    Measured codec;
     Measured native;
     Measured typed;
     const auto add = [](Measured& sum, const Measured& turn) {
@@ -92,6 +98,7 @@ class Rig {
       add(json, bare(1, empty_, kCalls / kTurns));
       add(call, pooled(pools_.at(1), 1, false, kCalls / kTurns));
       if (native_.empty()) continue;
+      add(codec, pooled(codec_.at(1), 1, false, kCalls / kTurns));
       add(native, pooled(native_.at(1), 1, false, kCalls / kTurns));
       const auto sum = native_.at(1).fn<int(int, int)>("add");
       add(typed, on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { (void)sum(2, 3); }));
@@ -105,6 +112,7 @@ class Rig {
     row("p50_bare_json", json);
     row("p50_call", call);
     if (!native_.empty()) {
+      row("p50_codec", codec);
       row("p50_native", native);
       const double native_p50 = median(native.latencies);
       rows.add("p50_native_to_bytes", cores_, native_p50 * kMicro, "us",
@@ -237,6 +245,7 @@ class Rig {
   std::deque<BareLoop> bytes_;
   std::map<std::size_t, lair::Pool> pools_;   // without the accelerator
   std::map<std::size_t, lair::Pool> native_;  // with it, if there is one
+  std::map<std::size_t, lair::Pool> codec_;   // with its codec alone
 };
 
 void measure(const Settings& settings, Rows& rows, Json&) {

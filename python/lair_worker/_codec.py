@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+_wanted = os.environ.get("LAIR_NATIVE")
+
 native: ModuleType | None = None
-if os.environ.get("LAIR_NATIVE") != "off":
+if _wanted != "off":
     try:
         from lair_worker import _native as native  # type: ignore[attr-defined,no-redef]
     except ImportError:
         pass  # not built for this interpreter
 
 JSON, MESSAGEPACK = "json", "msgpack"
+loop_is_native = _wanted != "codec"  # where the codec is: the loop for calls is the accelerator's, too
 
 name = JSON
 encode, decode = _encode.encode, _encode.decode

@@ -98,7 +98,7 @@ class Protocol2(Replies):
 
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""
-        if _codec.name == _codec.MESSAGEPACK:
+        if _codec.name == _codec.MESSAGEPACK and _codec.loop_is_native:
             _codec.native.serve(self)  # type: ignore[union-attr]
             return
         receive, send, answer = self._channel.receive, self._channel.send, self._answer

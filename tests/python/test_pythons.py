@@ -182,13 +182,13 @@ def test_a_python_does_what_all_do(tmp_path, version):
     python = interpreter(version)
     sdk = sdk_with_accelerator(tmp_path / "sdk", python)
     (tmp_path / "mod.py").write_text(textwrap.dedent(SOURCE), encoding="utf-8")
-    for native in ("on", "off"):
+    for native in ("on", "codec", "off"):
         changes = {"PYTHONPATH": str(sdk), "LAIR_NATIVE": native}
         worker = Worker([python, "-W", "error", "-m", "lair_worker", "mod"], cwd=tmp_path, env=changes)
         try:
             result = worker.greet(features=FEATURES)
             assert result["python"].startswith(version.rstrip("t") + ".")
-            assert result["lair"]["codec"] == ("msgpack" if native == "on" else "json")
+            assert result["lair"]["codec"] == ("json" if native == "off" else "msgpack")
             assert set(FEATURES) <= set(result["lair"]["features"])
             for part in (serves, counts_nesting, streams_and_is_cancelled, calls_back, shares_arrays):
                 part(worker)

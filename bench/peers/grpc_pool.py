@@ -7,11 +7,10 @@ which a caller takes while it needs it. Generic handlers and pickles: no more wo
 from __future__ import annotations
 
 import pickle
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from measuring import FUNCTIONS, Call, Workers, dumps, end_with_stdin, lending, serve
+from measuring import FUNCTIONS, Call, Workers, dumps, end_with_stdin, lending, main
 
 SERVICE = "bench.Functions"
 
@@ -50,9 +49,4 @@ def start(workers: Workers, size: int) -> Call:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["worker", path]:
-            work(path)
-        case sizes:
-            with Workers() as workers:
-                serve(lambda size: start(workers, size), sizes)
+    main(work, start)

@@ -124,3 +124,13 @@ FUNCTIONS = {"empty": empty, "same": same}
 
 def dumps(value) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def main(work: Callable[[str], None], start: Callable[[Workers, int], Call]) -> None:
+    """The program of a peer whose workers it starts itself, as ``worker PATH``; see `serve`."""
+    match sys.argv[1:]:
+        case ["worker", path]:
+            work(path)
+        case sizes:
+            with Workers() as workers:
+                serve(lambda size: start(workers, size), sizes)

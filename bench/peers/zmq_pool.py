@@ -8,10 +8,9 @@ Calls and results are pickled, functions by their names. Who calls a dead worker
 from __future__ import annotations
 
 import pickle
-import sys
 
 import zmq
-from measuring import FUNCTIONS, Call, Workers, dumps, end_with_stdin, lending, serve
+from measuring import FUNCTIONS, Call, Workers, dumps, end_with_stdin, lending, main
 
 
 def work(path: str) -> None:
@@ -39,9 +38,4 @@ def start(workers: Workers, size: int) -> Call:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["worker", path]:
-            work(path)
-        case sizes:
-            with Workers() as workers:
-                serve(lambda size: start(workers, size), sizes)
+    main(work, start)

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from time import gmtime, strftime, time
+from datetime import datetime, timezone
 from typing import Any
 
 from lair_dspy import _adapters, _lm
@@ -27,19 +27,9 @@ _LONGEST_ID = 200
 _built: OrderedDict[Any, Built] = OrderedDict()
 
 
-_second = (-1, "")  # as text
-
-
 def now() -> str:
     """Date and time for data, in UTC."""
-    global _second
-    seconds, text = _second
-    millis = int(time() * 1000)
-    if millis // 1000 != seconds:
-        seconds = millis // 1000
-        text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
-        _second = seconds, text
-    return f"{text}.{millis % 1000:03}+00:00"
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def id_of(given: Any) -> str:

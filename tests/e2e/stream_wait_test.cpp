@@ -5,7 +5,10 @@
 #include <chrono>
 #include <csignal>
 #include <functional>
+#include <future>
+#include <latch>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,11 +31,19 @@ class StreamWaits : public test::LeakChecked {
     return options;
   }
   // What a stream that has no item yet comes to when `end` is done while it is waited for.
-  static Error ended_by(Pool& pool, CallOptions options, const std::function<void(Stream<int>&)>& end) {
-    std::optional<Stream<int>> stream;
-    pool.expose("begun", [&] { end(*stream); });
-    stream.emplace(pool.stream<int>(options, "asks_then_rests"));
-    return stream->try_next().error();
+  static Error ended_by(Pool& pool, const CallOptions& options,
+                        const std::function<void(std::stop_source)>& end) {
+    std::promise<std::stop_source> cancels;
+    std::latch ended(1);
+    pool.expose("begun", [&] {
+      end(cancels.get_future().get());
+      ended.count_down();
+    });
+    auto stream = pool.stream<int>(options, "asks_then_rests");
+    cancels.set_value(stream.stop_source());
+    const Error error = stream.try_next().error();
+    ended.wait();
+    return error;
   }
 };
 
@@ -85,7 +96,8 @@ TEST_F(StreamWaits, AnErrorMayBeAllThereIs) {
 TEST_F(StreamWaits, ItEndsAtTheDeadlineAndTheWorkerGivesTheCallUp) {
   Pool pool(streams());
   pool.wait_ready();
-  const Error late = ended_by(pool, {.timeout = 300ms}, [](Stream<int>&) {});
+  pool.expose("begun", [] {});
+  const Error late = pool.stream<int>({.timeout = 300ms}, "asks_then_rests").try_next().error();
   EXPECT_EQ(late.kind, ErrorKind::kDeadlineExceeded) << late.message;
   EXPECT_EQ(pool.call("echo", 1), 1);
   EXPECT_EQ(pool.stats().workers_started, 1u);
@@ -94,10 +106,11 @@ TEST_F(StreamWaits, ItEndsAtTheDeadlineAndTheWorkerGivesTheCallUp) {
 
 TEST_F(StreamWaits, ACancelEndsIt) {
   Pool pool(streams());
-  EXPECT_EQ(ended_by(pool, {}, [](Stream<int>& stream) { stream.cancel(); }).kind, ErrorKind::kCancelled);
+  const auto cancel = [](std::stop_source stream) { stream.request_stop(); };
+  EXPECT_EQ(ended_by(pool, {}, cancel).kind, ErrorKind::kCancelled);
   std::stop_source stop;
-  const Error stopped =
-      ended_by(pool, {.stop = stop.get_token()}, [&](Stream<int>&) { stop.request_stop(); });
+  const auto ask_to_stop = [&](const std::stop_source&) { stop.request_stop(); };
+  const Error stopped = ended_by(pool, {.stop = stop.get_token()}, ask_to_stop);
   EXPECT_EQ(stopped.kind, ErrorKind::kCancelled);
   EXPECT_EQ(stopped.delivery, Delivery::kMaybeExecuted);
   EXPECT_EQ(pool.call("echo", 1), 1);
@@ -107,7 +120,7 @@ TEST_F(StreamWaits, ACancelEndsIt) {
 TEST_F(StreamWaits, TheWorkersDeathEndsIt) {
   Pool pool(streams());
   const int pid = pool.call<int>("pid");
-  const Error lost = ended_by(pool, {}, [&](Stream<int>&) { ::kill(pid, SIGKILL); });
+  const Error lost = ended_by(pool, {}, [&](const std::stop_source&) { ::kill(pid, SIGKILL); });
   EXPECT_EQ(lost.kind, ErrorKind::kWorkerLost);
   EXPECT_NE(lost.message.find("SIGKILL"), std::string::npos) << lost.message;
   EXPECT_NE(pool.call<int>("pid"), pid);
@@ -117,8 +130,8 @@ TEST_F(StreamWaits, TheEndOfThePoolEndsIt) {
   std::optional<Pool> pool(streams());
   pool->wait_ready();
   std::jthread ends;
-  const Error gone =
-      ended_by(*pool, {}, [&](Stream<int>&) { ends = std::jthread([&] { pool->shutdown(0ms); }); });
+  const auto shut_down = [&](const std::stop_source&) { ends = std::jthread([&] { pool->shutdown(0ms); }); };
+  const Error gone = ended_by(*pool, {}, shut_down);
   ends.join();
   EXPECT_TRUE(gone.kind == ErrorKind::kWorkerLost || gone.kind == ErrorKind::kUnavailable) << gone.message;
 }

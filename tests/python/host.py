@@ -57,13 +57,18 @@ def wait_until(condition, what: str, patience: float = PATIENCE):
         time.sleep(0.005)
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+def process_state(pid: int) -> str:
+    """The kernel's letter for what a process does; X where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    return process_state(pid) not in "ZX"
 
 
 def worker_environment(**changes) -> dict[str, str]:
@@ -342,6 +347,15 @@ class Worker:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def wait_for_sleep(self) -> None:
+        """Until the worker waits in a system call: whoever is written to is awake at once."""
+        wait_until(lambda: process_state(self.pid) == "S", "the worker sleeps")
+
+    def stop(self) -> None:
+        """Stops the process, which finds what comes meanwhile when it goes on (SIGCONT)."""
+        self.signal(signal.SIGSTOP)
+        wait_until(lambda: process_state(self.pid) == "T", "the worker is stopped")
 
     def wait(self, patience: float = PATIENCE) -> int:
         """The exit status; negative for a signal."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -94,15 +93,6 @@ def worker(full):
     return full(SOURCE)
 
 
-def state_of(worker):
-    return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def wait_for_sleep(worker):
-    """Until the worker has taken what was written, and waits: whoever is written to is awake at once."""
-    wait_until(lambda: state_of(worker) == "S", "the worker sleeps")
-
-
 def open_callbacks(worker, number, n):
     """The frames that answer a call's CALLBACKs, of which there are ``n``."""
     frames = []
@@ -115,9 +105,8 @@ def open_callbacks(worker, number, n):
 
 def while_it_is_stopped(worker, data):
     """Has the worker find, when it goes on, that the bell has rung and that data has come."""
-    wait_for_sleep(worker)
-    worker.signal(signal.SIGSTOP)
-    wait_until(lambda: state_of(worker) == "T", "the worker is stopped")
+    worker.wait_for_sleep()
+    worker.stop()
     worker.write(data)
     worker.ring()
     worker.signal(signal.SIGCONT)
@@ -136,7 +125,7 @@ def test_results_cut_and_joined_anywhere(worker, order, bell):
             if bell:
                 worker.ring()
             else:
-                wait_for_sleep(worker)
+                worker.wait_for_sleep()
         assert worker.receive() == [RESULT, number, worker.generation, [0, 2, 4]]
         cut += 1
         if cut == len(data):
@@ -164,7 +153,7 @@ def test_a_result_that_the_bell_finds_while_a_coroutine_keeps_the_loop(worker):
     number = worker.send_call("ask_and_keep_the_loop", [])
     (frame,) = open_callbacks(worker, number, 1)
     worker.write(frame)
-    wait_for_sleep(worker)
+    worker.wait_for_sleep()
     worker.ring()
     assert worker.receive() == [RESULT, number, worker.generation, 2]
 
@@ -200,7 +189,7 @@ def test_credit_that_comes_with_the_bell(worker, command, first):
     number = worker.send_call(command, [5], stream=[1, 10**6])
     if first:
         assert worker.receive()[3] == first
-    wait_for_sleep(worker)
+    worker.wait_for_sleep()
     worker.write(worker.frame(CREDIT, number, 100, 0))
     worker.ring()
     assert items_of(worker, number) == [0, 1, 2, 3, 4]
@@ -209,7 +198,7 @@ def test_credit_that_comes_with_the_bell(worker, command, first):
 def test_who_calls_a_host_that_writes_no_more_does_not_wait_for_it(full, tmp_path):
     worker = full(SOURCE)
     worker.send_call("ask_late", [str(tmp_path / "gate")])
-    wait_for_sleep(worker)
+    worker.wait_for_sleep()
     worker.close_input()
     (tmp_path / "gate").touch()
     assert worker.wait() == 0

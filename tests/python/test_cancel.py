@@ -26,12 +26,6 @@ def begin(worker, command, *args):
     return number
 
 
-def sleeps(worker):
-    """Whether the worker waits in a system call."""
-    stat = Path(f"/proc/{worker.pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "S"
-
-
 def test_the_handshake_announces_what_the_host_offers(start):
     result = start().greet(features=["stream", "cancel", "levitation"], concurrency=8)["lair"]
     assert result["features"] == ["cancel", "stream"]
@@ -98,7 +92,7 @@ def test_a_cancel_for_another_call_or_generation_hits_nobody(worker):
     worker.send([CANCEL, number, worker.generation + 1])
     worker.send_bytes(b"[ 9, " + str(number - 1).encode() + b" , 7 ]")
     worker.ring()
-    wait_until(lambda: sleeps(worker), "asleep")
+    worker.wait_for_sleep()
     worker.assert_silent()
     worker.send_bytes(b" [ 9 , " + str(number).encode() + b" , 7, null ]")  # any white space, extra elements
     worker.ring()
@@ -110,7 +104,7 @@ def test_the_bell_without_a_frame_does_nothing(worker):
     number = begin(worker, "sleep")
     for _ in range(20):
         worker.ring()
-    wait_until(lambda: sleeps(worker), "asleep")
+    worker.wait_for_sleep()
     worker.assert_silent()
     worker.cancel(number)
     worker.expect_cancelled(number)
@@ -148,7 +142,7 @@ lair_worker.command(time.sleep, name="nap")
 def test_a_command_that_is_not_written_in_python_is_cancelled(full):
     worker = full(IN_C)
     number = worker.send_call("nap", [60])
-    wait_until(lambda: sleeps(worker), "it sleeps")
+    worker.wait_for_sleep()
     worker.cancel(number)
     worker.expect_cancelled(number)
 
@@ -259,9 +253,11 @@ def test_a_host_without_the_feature_may_not_send_cancel(start):
 
 
 def test_sigterm_wins_over_cancel(worker):
-    begin(worker, "sleep")
+    number = begin(worker, "sleep")
+    worker.stop()
     worker.signal(signal.SIGTERM)
-    worker.cancel(worker._ids)
+    worker.cancel(number)
+    worker.signal(signal.SIGCONT)
     assert worker.wait() == 0
 
 

@@ -41,11 +41,6 @@ def items_of(worker, number):
         items += body
 
 
-def sleeps(worker):
-    stat = Path(f"/proc/{worker.pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "S"
-
-
 @pytest.mark.parametrize("command", ["count", "acount"])
 @pytest.mark.parametrize("n", [0, 1, 2, 1000, 20_000])
 def test_a_stream_comes_whole_and_in_order(worker, command, n):
@@ -228,7 +223,7 @@ def test_no_more_items_come_than_there_is_credit_for(worker, command, window):
         left -= len(body)
         assert left >= 0
         if left == 0 and len(items) < 300:  # END needs no credit
-            wait_until(lambda: sleeps(worker), "waiting for credit")
+            worker.wait_for_sleep()  # for credit
             worker.assert_silent()
             worker.write(worker.frame(CREDIT, number, window, 0))
             left = window
@@ -249,11 +244,11 @@ def test_no_more_bytes_come_than_there_is_credit_for(worker, window):
         items += body
         left -= cost
         if left < 1 and len(items) < len(lengths):
-            wait_until(lambda: sleeps(worker), "waiting for credit")
+            worker.wait_for_sleep()  # for credit
             worker.assert_silent()
             if left < 0:  # paying what is owed is not enough
                 worker.write(worker.frame(CREDIT, number, 0, -left))
-                wait_until(lambda: sleeps(worker), "waiting for credit")
+                worker.wait_for_sleep()  # for credit
                 worker.assert_silent()
                 left = 0
             worker.write(worker.frame(CREDIT, number, 0, window))
@@ -267,7 +262,7 @@ def test_the_generator_itself_waits_for_credit(worker):
     got = []
     while len(got) < 5:
         got += next_frame(worker, number)[1]
-    wait_until(lambda: sleeps(worker), "waiting for credit")
+    worker.wait_for_sleep()  # for credit
     worker.cancel(number)
     worker.expect_cancelled(number)
     assert worker.call("take_notes") == list(range(6))
@@ -275,7 +270,7 @@ def test_the_generator_itself_waits_for_credit(worker):
 
 def test_credit_of_nothing_at_first(worker):
     number = open_stream(worker, "count", 2, credit=[0, 0])
-    wait_until(lambda: sleeps(worker), "waiting for credit")
+    worker.wait_for_sleep()  # for credit
     worker.write(worker.frame(CREDIT, number, 10, 0))
     worker.write(worker.frame(CREDIT, number, 0, 100))
     assert items_of(worker, number) == ([0, 1], END, None)
@@ -290,7 +285,7 @@ def test_credit_for_an_ended_stream_is_ignored(worker):
     number = open_stream(worker, "count", 3, credit=[1, 100])
     worker.write(worker.frame(CREDIT, number - 1, 10, 100))
     assert next_frame(worker, number)[:2] == (CHUNK, [0])
-    wait_until(lambda: sleeps(worker), "waiting for credit")
+    worker.wait_for_sleep()  # for credit
     worker.assert_silent()
     worker.write(worker.frame(CREDIT, number, 10, 100))
     assert items_of(worker, number)[0] == [1, 2]
@@ -309,7 +304,7 @@ def test_null_for_credit_asks_for_no_stream(worker):
 @pytest.mark.parametrize("command", ["count", "acount"])
 def test_a_host_that_goes_while_a_stream_waits_for_credit_ends_the_worker(worker, command):
     open_stream(worker, command, 100, credit=[1, 100])
-    wait_until(lambda: sleeps(worker), "waiting for credit")
+    worker.wait_for_sleep()  # for credit
     worker.close_input()
     assert worker.wait() == 0
     assert worker.stderr_log.all() == ""

@@ -14,6 +14,7 @@ native = Extension(
         "native/batch.c",
         "native/stream.c",
         "native/stream_call.c",
+        "native/session_call.c",
         "native/msgpack.c",
     ],
     depends=["native/array.h", "native/loop.h", "native/native.h", "native/stream.h"],

@@ -175,9 +175,11 @@ class Protocol2(Replies):
     def _call_in_session(self, number: int, function: Any, call: Context, args: Any) -> bytes | None:
         """A call, and what it tells the store at its end; None where that has taken the reply along."""
         reply = self._call_of_session(number, function, call, args)
-        told = getattr(call, "told", None)
-        if told is None:
-            return reply
+        return reply if getattr(call, "told", None) is None else self._tell_before(call, reply)
+
+    def _tell_before(self, call: Context, reply: bytes) -> bytes | None:
+        """What is left of a reply when what its call told the store is on its way; None if both have gone."""
+        told = call.told
         last = None if "arrays" in call.meta else told.pop()  # there RELEASE goes with the reply
         for frame in told:
             self._channel.send(frame)

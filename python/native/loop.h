@@ -1,4 +1,4 @@
-// What native.c, the loop, batch.c, stream.c, stream_call.c and array_call.c share.
+// What native.c, the loop, batch.c, stream.c, and stream_call.c, array_call.c and session_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -19,11 +19,11 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
 #define NAMES(X) \
   X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) \
   X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) \
-  X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_table) \
-  X(_take) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(close) X(command) X(command_count) X(conclude) \
-  X(dropped) X(ending) X(hit) X(in) X(in_loop) X(journal_fd) X(look_for_cancel) X(meta) X(midcall) X(number) X(out) \
+  X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) \
+  X(_take) X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) X(command_count) X(conclude) \
+  X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) X(look_for_cancel) X(meta) X(midcall) X(number) X(out) \
   X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) X(running) X(send) X(send_both) X(send_rest) \
-  X(session_number) X(shape) X(sink) X(source) X(stream) X(too_long) X(wake)
+  X(session) X(session_number) X(shape) X(sink) X(source) X(stream) X(told) X(too_long) X(wake)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;
@@ -53,7 +53,8 @@ typedef struct Loop {
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
-  PyObject *credit;  // of the call that runs, borrowed: it is to give a stream; or NULL
+  PyObject *credit;   // of the call that runs, borrowed: it is to give a stream; or NULL
+  PyObject *session;  // its number, borrowed; NULL: the call belongs to none
   ArraySlots slots;
 } Loop;
 
@@ -106,6 +107,12 @@ PyObject *stream_value(Loop *loop, PyObject *call, PyObject *number, PyObject *v
 // stream.c: the type Chunks, and feed(chunks, call, iterator, door, midcall), its loop. -1 with an exception.
 int add_stream_type(PyObject *module);
 PyObject *feed(PyObject *module, PyObject *args);
+
+// session_call.c: whether a call of a session begins and ends none. -1 with an exception.
+int is_plain_in_session(const Loop *loop, PyObject *name, PyObject *meta);
+// What is left of a call's reply, as answer_call gives it, when what the call told the store is on its way. Where the reply went
+// along, that is None, and loop->out is empty.
+PyObject *tell_before(Loop *loop, PyObject *call, PyObject *reply);
 
 // array.c: Block and View, into the module.
 int add_array_types(PyObject *module, Names *names);

@@ -41,9 +41,10 @@ static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
     if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
   }
   const Names *names = loop->names;
-  if (PyDict_GetItemWithError(meta, names->session_number)) return NULL;
   loop->credit = PyDict_GetItemWithError(meta, names->stream);
-  if (loop->credit && (*what == BATCH || PyDict_Contains(meta, names->arrays))) return NULL;
+  loop->session = PyDict_GetItemWithError(meta, names->session_number);
+  if ((loop->credit || loop->session) && (*what == BATCH || PyDict_Contains(meta, names->arrays))) return NULL;
+  if (loop->session && is_plain_in_session(loop, name, meta) <= 0) return NULL;
   return PyDict_GetItemWithError(loop->table, name);
 }
 
@@ -211,8 +212,9 @@ PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *
 static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, double received) {
   PyObject *call = new_context(loop, message, received);
   PyObject *reply = call ? answer_call(loop, call, function, message) : NULL;
+  if (reply && loop->session) reply = tell_before(loop, call, reply);
   Py_XDECREF(call);
-  if (reply != Py_None || send_frame(loop, &loop->out) == 0) return reply;
+  if (reply != Py_None || !loop->out.size || send_frame(loop, &loop->out) == 0) return reply;
   Py_DECREF(reply);
   return NULL;
 }

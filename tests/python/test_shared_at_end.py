@@ -68,7 +68,9 @@ AT_END = """
 
 @pytest.fixture(params=[1, 8], ids=["one at a time", "several"])
 def ends(full, request):
-    return full(AT_END, request.param)
+    worker = full(AT_END, request.param)
+    assert call(worker, Store(), "changes") is None  # the accelerator leaves the first of a session to Python
+    return worker
 
 
 def told(worker, number):

@@ -139,10 +139,10 @@ std::size_t count_of(const Shape& shape) noexcept {
 
 Strides contiguous_strides(DType dtype, const Shape& shape) {
   Strides strides(shape.size());
-  auto step = static_cast<std::ptrdiff_t>(size_of(dtype));
+  std::size_t step = size_of(dtype);
   for (std::size_t i = shape.size(); i-- > 0;) {
-    strides[i] = step;
-    step *= static_cast<std::ptrdiff_t>(std::max<std::size_t>(shape[i], 1));
+    strides[i] = static_cast<std::ptrdiff_t>(step);
+    step *= std::max<std::size_t>(shape[i], 1);  // beyond all bounds only where there is no element: it may wrap
   }
   return strides;
 }

@@ -55,6 +55,9 @@ enum class Point : std::uint8_t {
   kProgramPath,
   kInotify,
   kInotifyAdd,
+  kSegmentCreate,
+  kSegmentAllocate,
+  kSegmentMap,
   // lair-keeper
   kSignalfd,
   kSignalsRead,

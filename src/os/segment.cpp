@@ -7,7 +7,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "os/failpoint.hpp"
+
 namespace lair::os {
+
+using failpoint::Point;
 
 namespace {
 
@@ -25,15 +29,21 @@ bool may_have(std::size_t size) {
 Segment Segment::make(std::size_t size) noexcept {
   Segment made;
   if (!may_have(size)) return made;
-  Fd fd(::memfd_create("lair-arrays", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  Fd fd(failpoint::refuses(Point::kSegmentCreate)
+            ? -1
+            : ::memfd_create("lair-arrays", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return made;
   int refused = 0;
   do {
-    refused = ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size));
+    refused = failpoint::refuses(Point::kSegmentAllocate)
+                  ? -1
+                  : ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size));
   } while (refused != 0 && errno == EINTR);
   if (refused != 0) return made;
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return made;
-  void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  void* const data = failpoint::refuses(Point::kSegmentMap)
+                         ? MAP_FAILED
+                         : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (data == MAP_FAILED) return made;
   made.fd_ = std::move(fd);
   made.data_ = static_cast<std::byte*>(data);

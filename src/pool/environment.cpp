@@ -152,7 +152,7 @@ Result<Environment> Environment::look_up(const PoolOptions& options) {
 std::optional<SpawnRequest> Environment::probe(WorkerKey key) const {
   if (!is_script_) return std::nullopt;
   SpawnRequest request = this->request(key);
-  request.argv = {program_, "-S", "-E", "-c", "import sys; sys.stdout.write(sys.executable)"};
+  request.argv = {program_, "-S", "-E", "-c", "import sys; print(sys.executable)"};
   request.stdio = StdioMode::kNoChannel;
   request.cpus.clear();
   request.warm.reset();

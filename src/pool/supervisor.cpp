@@ -287,7 +287,10 @@ void Supervisor::on_launch(worker::LaunchEvent event) {
                 if (!probe_->complaint.empty())
                   error->message += " Its stderr:" + indented(probe_->complaint);
               }
-              probe_ended(std::move(error));
+              // One that was killed, or of which nothing could be read, is asked again.
+              const bool exits = exited.status.how == ExitStatus::How::kExited;
+              const bool told = exits && (exited.status.code != 0 || !probe_->answer.empty());
+              probe_ended(std::move(error), told);
               return;
             }
             if (Ward* ward = find(worker_ref(exited.key))) on_exit(*ward, exited);

@@ -1,10 +1,13 @@
 #include "failpoints/scenario.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <lair/array.hpp>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include "support/paths.hpp"
@@ -115,10 +118,24 @@ void Scenario::calls(Endpoint& endpoint, std::size_t most_bytes) {
   }
 }
 
+// Memory is taken whoever works; it goes to those that can take it.
+void Scenario::arrays(Pool& pool) {
+  const auto array = pool.try_array<double>({600});
+  if (!array) return judge(array.error(), "an array");
+  std::iota(array->data(), array->data() + 600, 0.0);
+  if (kind_ != Kind::kPython && kind_ != Kind::kForked) return;
+  const auto got = pool.try_call<Array<double>>("echo", *array);
+  if (!got) return judge(got.error(), "a call with an array");
+  const auto sent = array->span();
+  const auto back = got->span();
+  if (!std::equal(back.begin(), back.end(), sent.begin(), sent.end())) complain("another array");
+}
+
 void Scenario::use(Pool& pool) {
   Result<Json> beside = Json();
   std::thread other([&] { beside = pool.invoke({}, "echo", Json{{"value", 1}}); });
   calls(pool, 250'000);
+  arrays(pool);
   other.join();
   if (!beside) judge(beside.error(), "a call beside the others");
   const auto stack = pool.stack(0, demand_ == Demand::kEnded ? Duration(300ms) : enough(demand_));

@@ -40,6 +40,7 @@ class Scenario {
   void live();
   void use(Pool& pool);
   void calls(Endpoint& endpoint, std::size_t most_bytes);
+  void arrays(Pool& pool);
   void complain(const std::string& what);
   void judge(const Error& error, const char* where);
 

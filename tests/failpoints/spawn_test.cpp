@@ -96,12 +96,33 @@ TEST_F(Refusals, AnInterpreterThatCouldNotBeAskedOnceIsAskedAgain) {
   fs::permissions(script, fs::perms::owner_all);
   WorkerSpec worker = python_worker("sdk_echo");
   worker.interpreter = script;
-  arm(Process::kKeeper, Point::kFork, {.error = EAGAIN});
-  Pool pool(options_for(worker, 2));
-  pool.wait_ready();
-  EXPECT_EQ(hits(Process::kKeeper, Point::kFork), 1u);
-  EXPECT_EQ(pool.call<int>("echo", 1), 1);
-  EXPECT_GT(pool.stats().workers_started, 2u);
+  const Refusal unheard[] = {{Process::kKeeper, Point::kFork, EAGAIN},
+                             {Process::kHost, Point::kStreamRead, EAGAIN},
+                             {Process::kHost, Point::kStreamRead, ENOMEM}};
+  for (const Refusal& refusal : unheard) {
+    disarm_all();
+    arm(refusal.process, refusal.point, {.error = refusal.error});
+    Pool pool(options_for(worker, 2));
+    pool.wait_ready();
+    EXPECT_EQ(hits(refusal.process, refusal.point), 1u);
+    EXPECT_EQ(pool.call<int>("echo", 1), 1);
+    EXPECT_GT(pool.stats().workers_started, 2u);
+  }
+}
+
+TEST_F(Refusals, AnInterpreterThatSaysSomethingElseIsNotAskedAgain) {
+  const Note folder;
+  const std::string script = folder.path();
+  std::ofstream(script) << "#!/bin/sh\necho no Python here\n";
+  fs::permissions(script, fs::perms::owner_all);
+  WorkerSpec worker = python_worker("sdk_echo");
+  worker.interpreter = script;
+  Pool pool(options_for(worker, 1));
+  const auto ready = pool.try_wait_ready();
+  ASSERT_FALSE(ready);
+  EXPECT_NE(ready.error().message.find("it said \"no Python here\""), std::string::npos)
+      << ready.error().message;
+  EXPECT_EQ(pool.stats().workers_started, 1u);
 }
 
 TEST_F(Refusals, AChildWithNoDescriptorLeftSaysSo) {

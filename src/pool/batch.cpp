@@ -66,6 +66,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
 
   const Duration timeout = call_.timeout.value_or(shell_.options().timeout);
   TimePoint since;
+  const Channel::Exchanges exchanges(*record.channel);
   const auto exchange = [&](const wire::CallFrame& frame, Channel::Turn turn, TimePoint from) {
     since = from;
     Deadline due = Deadline::never();

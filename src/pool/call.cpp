@@ -174,6 +174,7 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
   Addressed& addressed = std::get<Addressed>(made);
   const LentFrame lent(addressed.frame, course.call.spare);
   Channel& channel = *record.channel;
+  const Channel::Exchanges exchanges(channel);
   const int stop_fd = course.wanted.bell == nullptr ? -1 : course.wanted.bell->fd();
   const auto exchange = [&](const wire::CallFrame& frame, Channel::Turn turn) {
     return channel.exchange(frame, record.process.exit_fd.get(), course.call.deadline,

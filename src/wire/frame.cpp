@@ -33,10 +33,8 @@ std::array<char, kHeaderBytes> frame_header(std::size_t size) {
 
 FrameReader::Space FrameReader::space() {
   LAIR_ASSERT(!refused_length_);
-  if (begin_ == end_) {
-    begin_ = end_ = 0;
-    if (buffer_.size() > kKeep) std::string().swap(buffer_);
-  }
+  rest();
+  if (begin_ == end_) begin_ = end_ = 0;
   std::size_t wanted = kReadAhead;
   if (end_ - begin_ >= kHeaderBytes) {
     const std::size_t frame = kHeaderBytes + read_length(buffer_.data() + begin_);
@@ -50,6 +48,13 @@ FrameReader::Space FrameReader::space() {
   }
   if (buffer_.size() - end_ < wanted) buffer_.resize(end_ + wanted);
   return {buffer_.data() + end_, buffer_.size() - end_};
+}
+
+void FrameReader::rest() {
+  if (begin_ == end_ && buffer_.size() > kKeep) {
+    begin_ = end_ = 0;
+    std::string().swap(buffer_);
+  }
 }
 
 void FrameReader::check_length() {

@@ -50,6 +50,9 @@ class FrameReader {
   // Set once a frame was announced that is longer than the limit: its length. The stream is then of no use.
   std::optional<std::uint64_t> refused_length() const { return refused_length_; }
 
+  // All frames have been taken and read: gives back what a large one has had allocated.
+  void rest();
+
   // Nothing of an unfinished or an untaken frame is held.
   bool empty() const { return begin_ == end_; }
   // The first bytes held, for error messages.

@@ -58,6 +58,17 @@ class Channel {
   std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd,
                                                    Deadline deadline, Waits waits = Waits::kItself,
                                                    int stop_fd = -1, Turn turn = Turn::kFirst);
+  // Around the exchanges of one call: a large reply's memory is not kept until the next one.
+  class Exchanges {
+   public:
+    explicit Exchanges(Channel& channel) : channel_(channel) {}
+    ~Exchanges() { channel_.reader_.rest(); }
+    Exchanges(const Exchanges&) = delete;
+    Exchanges& operator=(const Exchanges&) = delete;
+
+   private:
+    Channel& channel_;
+  };
   // Ends the exchange that waits, or the next one, once what has arrived is read. The channel is of no use afterwards.
   // Any thread.
   void interrupt() const { stream_.interrupt(); }

@@ -245,6 +245,37 @@ TEST_P(Arrays, GoWithEveryFormOfCall) {
   EXPECT_EQ(totals[1], 499500);
 }
 
+TEST_P(Arrays, AreNotItemsOfStreams) {
+  Pool pool(arrays_pool());
+  const Array<double> array = counted(pool, 3);
+  for (const char* command : {"count_up_and_give", "acount_up_and_give"}) {
+    Stream<double> stream = pool.stream<double>(command, array);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(stream.next(), i) << command;
+    const auto refused = stream.try_next();
+    ASSERT_FALSE(refused) << command;
+    EXPECT_EQ(refused.error().kind, ErrorKind::kRemote) << command;
+    EXPECT_NE(refused.error().message.find("tolist()"), std::string::npos) << refused.error().message;
+  }
+  EXPECT_EQ(pool.call<double>("total", array), 3) << "and cost no worker";
+  EXPECT_EQ(pool.stats().workers_started, 1u);
+}
+
+TEST_P(Arrays, AreNotForHostFunctions) {
+  Pool pool(arrays_pool());
+  const Array<double> array = counted(pool, 3);
+  bool taken = false;
+  pool.expose("take", [&](const Json&) { taken = true; });
+  pool.expose("give", [&] { return array; });
+  const auto told = pool.try_call("tell_host", array);
+  ASSERT_FALSE(told);
+  EXPECT_FALSE(taken);
+  EXPECT_NE(told.error().message.find("tolist()"), std::string::npos) << told.error().message;
+  const auto given = pool.try_call("ask_host");
+  ASSERT_FALSE(given);
+  EXPECT_NE(given.error().message.find("lair::Array"), std::string::npos) << given.error().message;
+  EXPECT_EQ(pool.stats().workers_started, 1u);
+}
+
 TEST_P(Arrays, AreRefusedByWorkersThatTakeNone) {
   Pool pool(options_for(script_worker("original.py"), 1));
   const auto refused =

@@ -40,6 +40,12 @@ def values(array):
 
 
 @lair.command
+def at(array, places):
+    view = array.memoryview()
+    return [view[place] for place in places]
+
+
+@lair.command
 def nested(value):
     return [value["rows"][1].tolist(), value["name"]]
 
@@ -125,6 +131,29 @@ async def later(array):
 @lair.command
 def count_up(array):
     yield from array.tolist()
+
+
+@lair.command
+def count_up_and_give(array):
+    yield from array.tolist()
+    yield array
+
+
+@lair.command
+async def acount_up_and_give(array):
+    for each in array.tolist():
+        yield each
+    yield array
+
+
+@lair.command
+def tell_host(array):
+    return lair.host.take(array)
+
+
+@lair.command
+def ask_host():
+    return lair.host.give()
 
 
 @lair.command

@@ -1,0 +1,131 @@
+// As large as they may be: a whole frame of JSON, arrays of a gibibyte. Others are served meanwhile, and the memory is given back.
+#include <gtest/gtest.h>
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <future>
+#include <lair/array.hpp>
+#include <lair/async.hpp>
+#include <string>
+#include <vector>
+
+#include "os/machine.hpp"
+#include "support/leak_check.hpp"
+#include "support/pools.hpp"
+#include "support/sanitized.hpp"
+
+namespace lair {
+namespace {
+
+using namespace std::chrono_literals;
+using test::eventually;
+using test::options_for;
+
+constexpr std::size_t kMiB = 1u << 20;
+constexpr std::size_t kGiB = 1u << 30;
+constexpr std::size_t kFrame = 64 * kMiB;    // max_frame
+constexpr std::size_t kText = kFrame - 256;  // beside what a call says of itself
+
+// Its own memory, in bytes: now, or (VmHWM) the most since `forget_peak`, which counts the pages of files as well.
+std::size_t memory_of(int pid, const std::string& which = "RssAnon") {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::size_t kibibytes = 0;
+  for (std::string word; status >> word;) {
+    if (word == which + ":" && status >> kibibytes) break;
+  }
+  return kibibytes << 10;
+}
+
+void forget_peak(int pid) { std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << 5; }
+
+class Large : public test::LeakChecked {
+ protected:
+  void SetUp() override {
+    if (test::kSanitized) GTEST_SKIP() << "a sanitizer keeps what has been freed, and takes minutes";
+    test::LeakChecked::SetUp();
+  }
+
+  // How many calls others make until this one has ended.
+  template <class T>
+  static int calls_during(Pool& pool, const std::future<T>& call) {
+    int calls = 0;
+    for (; call.wait_for(0s) != std::future_status::ready; ++calls) {
+      EXPECT_EQ(pool.future_call<int>("pid").get() > 0, true);
+      pool.call("pid");
+    }
+    return calls;
+  }
+};
+
+TEST_F(Large, AFrameOfTextGoesBothWaysWhileOthersAreServed) {
+  Pool pool(options_for("plain", 2));
+  pool.wait_ready();
+  const std::string sent(kText, 'x');
+  EXPECT_TRUE(pool.call<std::string>("echo", sent) == sent);
+  auto call = pool.future_call<std::string>("echo", sent);
+  EXPECT_GT(calls_during(pool, call), 20);
+  EXPECT_TRUE(call.get() == sent);
+  const auto too_long = pool.try_call<std::string>("echo", sent + std::string(1024, 'x'));
+  ASSERT_FALSE(too_long);
+  EXPECT_EQ(too_long.error().kind, ErrorKind::kInvalidArgument) << too_long.error().message;
+  EXPECT_EQ(pool.stats().workers_started, 2u);
+}
+
+TEST_F(Large, FramesOfTextLeaveNoMemoryBehind) {
+  Pool pool(options_for("plain", 1));
+  const int host = ::getpid();
+  const int worker = pool.call<int>("pid");
+  const std::string sent(kText, 'x');
+  const std::vector<std::string> items = {sent};
+  const std::vector<std::function<void()>> calls = {
+      [&] { EXPECT_TRUE(pool.call<std::string>("echo", sent) == sent); },
+      [&] { EXPECT_TRUE(pool.checkout().call<std::string>("echo", sent) == sent); },
+      [&] { EXPECT_TRUE(pool.future_call<std::string>("echo", sent).get() == sent); },
+      [&] { EXPECT_TRUE(pool.map<std::string>("echo", items).front() == sent); },
+  };
+  const std::size_t workers = memory_of(worker);
+  const std::size_t hosts = memory_of(host);
+  for (std::size_t i = 0; i < 2 * calls.size(); ++i) {
+    forget_peak(host);
+    calls[i % calls.size()]();
+    // The request and the reply as they travel, the result, and what grows until it holds one of them.
+    EXPECT_LT(memory_of(host, "VmHWM"), hosts + 6 * kFrame) << i;
+    EXPECT_TRUE(eventually([&] {
+      ::malloc_trim(0);  // what malloc keeps of its own accord
+      return memory_of(host) < hosts + 16 * kMiB;
+    })) << i
+        << ": " << memory_of(host) / kMiB << " of " << hosts / kMiB << " MiB";
+    EXPECT_LT(memory_of(worker), workers + 16 * kMiB) << i;
+  }
+}
+
+TEST_F(Large, ArraysOfAGibibyteAreFilledInPlaceWhileOthersAreServed) {
+  if (os::available_memory() < 4 * kGiB) GTEST_SKIP() << "less than 4 GiB of memory are to be had";
+  PoolOptions options = options_for("arrays", 2);
+  options.array_memory = 2 * kGiB;
+  Pool pool(options);
+  pool.wait_ready();
+  const std::vector<std::size_t> places = {0, kGiB / 2, kGiB - 1};
+  const std::size_t own = memory_of(::getpid());
+  for (int i = 1; i <= 3; ++i) {  // of which two at a time would be too many, with their results
+    const auto array = pool.array<std::uint8_t>({kGiB});
+    for (const std::size_t place : places) array(place) = static_cast<std::uint8_t>(i);
+    EXPECT_EQ(pool.call<std::vector<int>>("at", array, places), (std::vector<int>{i, i, i}));
+    auto made = pool.future_call<Array<std::uint8_t>>("blank", kGiB);
+    EXPECT_GE(calls_during(pool, made), 1);
+    const auto result = made.get();
+    EXPECT_EQ(result.size(), kGiB);
+    result(kGiB - 1) = 7;
+    EXPECT_EQ(pool.future_call<std::vector<int>>("at", result, places).get().back(), 7);
+  }
+  EXPECT_LT(memory_of(::getpid()), own + 16 * kMiB) << "they are the pool's, and nowhere else";
+  EXPECT_EQ(pool.stats().workers_started, 2u);
+}
+
+}  // namespace
+}  // namespace lair

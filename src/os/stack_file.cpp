@@ -33,6 +33,13 @@ std::string status_line(const std::string& file, std::string_view name) {
   return {};
 }
 
+bool has_signal(const std::string& file, std::string_view set, int signal_number) {
+  const std::string mask = status_line(file, set);
+  std::uint64_t signals = 0;
+  std::from_chars(mask.data(), mask.data() + mask.size(), signals, 16);
+  return (signals >> (signal_number - 1) & 1) != 0;
+}
+
 bool is_stack_file(int fd) {
   std::array<char, 64> target{};
   const std::string link = "/proc/self/fd/" + std::to_string(fd);
@@ -93,10 +100,7 @@ std::vector<int> threads_blocking(int pid, int signal_number) {
   std::filesystem::directory_iterator tasks(process_folder(pid) + "/task", gone);
   const std::filesystem::directory_iterator end;
   for (; !gone && tasks != end; tasks.increment(gone)) {
-    const std::string mask = status_line(tasks->path() / "status", "SigBlk:");
-    std::uint64_t blocked = 0;
-    std::from_chars(mask.data(), mask.data() + mask.size(), blocked, 16);
-    if ((blocked >> (signal_number - 1) & 1) == 0) continue;
+    if (!has_signal(tasks->path() / "status", "SigBlk:", signal_number)) continue;
     blocking.push_back(std::atoi(tasks->path().filename().c_str()));
   }
   std::ranges::sort(blocking);
@@ -106,6 +110,10 @@ std::vector<int> threads_blocking(int pid, int signal_number) {
 bool is_stopped(int pid) {
   const std::string state = status_line(process_folder(pid) + "/status", "State:");
   return state.starts_with('T') || state.starts_with('t');
+}
+
+bool is_pending(int pid, int signal_number) {
+  return has_signal(process_folder(pid) + "/status", "ShdPnd:", signal_number);
 }
 
 }  // namespace lair::os

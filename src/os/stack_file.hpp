@@ -40,5 +40,7 @@ std::vector<int> threads_blocking(int pid, int signal_number);
 
 // Whether a process stands still: by SIGSTOP, or under a debugger.
 bool is_stopped(int pid);
+// Whether a signal that was sent to the process has been taken by none of its threads yet.
+bool is_pending(int pid, int signal_number);
 
 }  // namespace lair::os

@@ -1,6 +1,9 @@
 // Recovery: a worker whose call has missed its deadline is asked to give it up. One that proves that it has done so is as good
-// as before; one that does not within `cancel_grace` is ended by the core.
+// as before; one that does not within `cancel_grace` is ended by the core, when it has said what it was doing.
+#include <csignal>
+
 #include "base/overloaded.hpp"
+#include "os/stack_file.hpp"
 #include "pool/shell.hpp"
 #include "pool/supervisor.hpp"
 
@@ -8,6 +11,31 @@ namespace lair::pool {
 
 using core::Reason;
 using worker::Channel;
+
+namespace {
+
+// Between the signal that has a worker write its Python stack and the kill. Far more than it takes, unless it is stopped; or
+// the machine has had no time for it, so that it has not even taken the signal.
+constexpr Duration kStackPatience = std::chrono::milliseconds(25);
+constexpr Duration kMostStackPatience = std::chrono::milliseconds(250);
+
+}  // namespace
+
+// What it was doing is worth a moment: its stack goes to its stderr, and from there to the log.
+void Supervisor::ask_for_last_words(Ward& ward) {
+  const TimePoint now = SteadyClock::now();
+  launcher_->signal(worker_key(ward.record->ref), ward.record->announcement->stack_signal);
+  ward.last_words = {.due = now + kStackPatience, .until = now + kMostStackPatience};
+}
+
+void Supervisor::hear_last_words(Ward& ward, TimePoint now) {
+  const Record& record = *ward.record;
+  const int pid = record.process.pid;
+  const bool waits = !ward.exited && now < ward.last_words.until &&
+                     os::is_pending(pid, record.announcement->stack_signal) && !os::is_stopped(pid);
+  ward.last_words.due = waits ? now + kStackPatience : TimePoint::max();
+  if (!ward.exited && !waits) launcher_->signal(worker_key(record.ref), SIGKILL);
+}
 
 // The core has taken the worker off the roster: its channel is the supervisor's until the call's last frame has come.
 void Supervisor::cancel(core::WorkerRef ref) {

@@ -23,8 +23,6 @@ namespace {
 enum class Source : std::uint64_t { kInbox, kLauncher, kExit, kChannel, kStdout, kStderr, kCode };
 constexpr std::uint64_t kKindBits = 3;
 
-// Between the signal that has a worker write its Python stack and the kill. Far more than it takes, unless it is stopped.
-constexpr Duration kStackPatience = std::chrono::milliseconds(25);
 // After the kill that ends a shutdown: how long a process may take to vanish.
 constexpr Duration kVanishPatience = std::chrono::seconds(10);
 
@@ -222,9 +220,7 @@ void Supervisor::kill(core::WorkerRef ref, core::Reason reason) {
     const bool hangs = reason == core::Reason::kTimeout || reason == core::Reason::kCancelled ||
                        reason == core::Reason::kUnhealthy;
     if (hangs && announced != nullptr && announced->stack_signal != 0) {
-      // What it was doing is worth a moment: its stack goes to its stderr, and from there to the log.
-      launcher_->signal(worker_key(ref), announced->stack_signal);
-      ward->kill_at = SteadyClock::now() + kStackPatience;
+      ask_for_last_words(*ward);
     } else {
       launcher_->signal(worker_key(ref), SIGKILL);
     }

@@ -58,6 +58,10 @@ class Supervisor {
     std::uint64_t id = 0;
     Bell bell;
   };
+  struct LastWords {
+    TimePoint due = TimePoint::max();  // to look whether it has written its stack
+    TimePoint until{};
+  };
   // The supervisor's side of one worker.
   struct Ward {
     RecordPtr record;
@@ -70,7 +74,7 @@ class Supervisor {
     worker::LogPump out;
     worker::LogPump err;
     wire::CallHeader verifying;             // at stage kVerify: the call that it must answer
-    TimePoint kill_at = TimePoint::max();   // when it has had time to write its stack
+    LastWords last_words;                   // it writes its stack, and is killed then
     std::optional<wire::CallHeader> check;  // has been asked whether it is well
     std::optional<Cancelling> cancels;      // the call that it has been asked to give up
     TimePoint check_began{};                // and when it last was
@@ -110,6 +114,8 @@ class Supervisor {
   void on_recovery(Ward& ward);
   void ring(Ward& ward);
   void kill(core::WorkerRef ref, core::Reason reason);
+  void ask_for_last_words(Ward& ward);
+  void hear_last_words(Ward& ward, TimePoint now);
   void forget(core::WorkerRef ref);
   void moved(const core::Moved& news);
   void reloaded(const core::Reloaded& news);

@@ -20,7 +20,7 @@ TimePoint Supervisor::next_wake() {
   TimePoint next = std::min({give_up_at_, core_timer_, leases_due_, alerts_due_, slow_calls_due_, sheds_due_,
                              stacks_.next(), memory_due(), arrays_due_});
   for (const auto& [key, ward] : wards_) {
-    next = std::min({next, ward->kill_at, ward->bell_due()});
+    next = std::min({next, ward->last_words.due, ward->bell_due()});
     if (ward->stage != Stage::kUp && !ward->start_failed) next = std::min(next, ward->start_deadline.when());
   }
   if (probe_) next = std::min(next, probe_->deadline.when());
@@ -41,9 +41,7 @@ void Supervisor::on_timers(TimePoint now) {
   if (code_due_ <= now) look_at_code(now);
   for (auto& [key, ward] : wards_) {
     if (ward->bell_due() <= now) ring(*ward);
-    if (ward->kill_at > now) continue;
-    ward->kill_at = TimePoint::max();
-    if (!ward->exited) launcher_->signal(worker_key(ward->record->ref), SIGKILL);
+    if (ward->last_words.due <= now) hear_last_words(*ward, now);
   }
 
   std::vector<Ward*> late;

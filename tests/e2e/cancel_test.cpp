@@ -101,6 +101,17 @@ TEST_F(Cancel, OneThatDoesNotGiveItUpIsKilledWithItsStackInTheLog) {
   EXPECT_TRUE(eventually([&] { return lines.contain("in hold"); })) << lines.text();
 }
 
+TEST_F(Cancel, OneThatHasNoTimeToWriteItsStackIsGivenSome) {
+  PoolOptions options = options_for("holds_the_gil", 1);
+  options.cancel_grace = 50ms;
+  const Lines lines(options);
+  Pool pool(options);
+  pool.wait_ready();
+  EXPECT_EQ(pool.try_call({.timeout = 100ms}, "hold_later").error().kind, ErrorKind::kDeadlineExceeded);
+  EXPECT_TRUE(eventually([&] { return lines.contain("killed by SIGKILL"); })) << lines.text();
+  EXPECT_TRUE(lines.contain("in hold_later")) << lines.text();
+}
+
 TEST_F(Cancel, AGraceOfZeroKillsAtOnce) {
   PoolOptions options = options_for("cancel", 1);
   options.cancel_grace = 0ms;

@@ -145,7 +145,7 @@ TEST_F(Calls, R05_CCodeHoldsTheGil) {
   took("the caller is told, after the deadline", now() - deadline, 10ms);
   took("the worker is dead, after the deadline", worker.dead() - deadline,
        pool.options().cancel_grace + 100ms, true);
-  EXPECT_TRUE(eventually([&] { return log.contain("holds_the_gil.py\", line 8 in hold"); })) << log.text();
+  EXPECT_TRUE(eventually([&] { return log.contain("holds_the_gil.py\", line 16 in hold"); })) << log.text();
   lease.release();
   expect_whole(pool);
 }

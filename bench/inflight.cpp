@@ -111,7 +111,13 @@ lair::Detached await_calls(lair::Pool& pool, std::atomic<long>& left, std::latch
   done.count_down();
 }
 
-// Empty calls on 4 workers, in every form: threads that block; coroutines; calls begun by one thread.
+// The same without coroutines: the end of each call begins the next.
+void start_calls(lair::Pool& pool, std::atomic<long>& left, std::latch& done) {
+  if (left.fetch_sub(1) <= 0) return done.count_down();
+  pool.start({}, "empty", Json::array(), [&](const lair::Result<Json>&) { start_calls(pool, left, done); });
+}
+
+// Empty calls on 4 workers, in every form: threads that block; coroutines; callbacks; calls begun by one thread.
 void measure_forms(const Settings& settings, Rows& rows) {
   constexpr std::size_t kWorkers = 4;
   constexpr std::size_t kCalls = 20'000;
@@ -131,11 +137,11 @@ void measure_forms(const Settings& settings, Rows& rows) {
     });
     return static_cast<double>(kCalls) / seconds;
   };
-  const auto awaited = [&](std::size_t in_flight) {
+  const auto one_after_another = [&](std::size_t in_flight, auto& begin) {
     std::atomic<long> left = kCalls;
     std::latch done(static_cast<std::ptrdiff_t>(in_flight));
     const double seconds = seconds_of([&] {
-      for (std::size_t i = 0; i < in_flight; ++i) await_calls(pool, left, done);
+      for (std::size_t i = 0; i < in_flight; ++i) begin(pool, left, done);
       done.wait();
     });
     return static_cast<double>(kCalls) / seconds;
@@ -143,9 +149,12 @@ void measure_forms(const Settings& settings, Rows& rows) {
   (void)async(kWorkers);
   const double sync_rate = blocking();
   for (const std::size_t in_flight : {4, 16}) {
-    const double coroutines = awaited(in_flight);
+    const double coroutines = one_after_another(in_flight, await_calls);
     rows.add("async_coroutines_" + std::to_string(in_flight), kCores, coroutines, "calls/s",
              Ratio{coroutines / sync_rate, "4 threads that block"});
+    const double callbacks = one_after_another(in_flight, start_calls);
+    rows.add("async_callbacks_" + std::to_string(in_flight), kCores, callbacks, "calls/s",
+             Ratio{callbacks / sync_rate, "4 threads that block"});
     const double rate = async(in_flight);
     rows.add("async_in_flight_" + std::to_string(in_flight), kCores, rate, "calls/s",
              Ratio{rate / sync_rate, "4 threads that block"});

@@ -45,5 +45,6 @@ PyObject *tell_before(Loop *loop, PyObject *call, PyObject *reply) {
       told && reply ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->_tell_before, call, reply, NULL) : NULL;
   Py_XDECREF(reply);
   loop->out.size = 0;
+  if (loop->out.capacity > KEEP) release(&loop->out);
   return left;
 }

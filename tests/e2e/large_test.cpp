@@ -55,8 +55,8 @@ class Large : public test::LeakChecked {
   static int calls_during(Pool& pool, const std::future<T>& call) {
     int calls = 0;
     for (; call.wait_for(0s) != std::future_status::ready; ++calls) {
-      EXPECT_EQ(pool.future_call<int>("pid").get() > 0, true);
-      pool.call("pid");
+      EXPECT_GT(pool.future_call<int>("pid").get(), 0);
+      EXPECT_GT(pool.call<int>("pid"), 0);
     }
     return calls;
   }
@@ -68,7 +68,7 @@ TEST_F(Large, AFrameOfTextGoesBothWaysWhileOthersAreServed) {
   const std::string sent(kText, 'x');
   EXPECT_TRUE(pool.call<std::string>("echo", sent) == sent);
   auto call = pool.future_call<std::string>("echo", sent);
-  EXPECT_GT(calls_during(pool, call), 20);
+  EXPECT_GT(calls_during(pool, call), 100) << "thousands, usually";
   EXPECT_TRUE(call.get() == sent);
   const auto too_long = pool.try_call<std::string>("echo", sent + std::string(1024, 'x'));
   ASSERT_FALSE(too_long);
@@ -117,7 +117,7 @@ TEST_F(Large, ArraysOfAGibibyteAreFilledInPlaceWhileOthersAreServed) {
     for (const std::size_t place : places) array(place) = static_cast<std::uint8_t>(i);
     EXPECT_EQ(pool.call<std::vector<int>>("at", array, places), (std::vector<int>{i, i, i}));
     auto made = pool.future_call<Array<std::uint8_t>>("blank", kGiB);
-    EXPECT_GE(calls_during(pool, made), 1);
+    EXPECT_GT(calls_during(pool, made), i == 1 ? 100 : -1) << "while the system zeroes it, the first time";
     const auto result = made.get();
     EXPECT_EQ(result.size(), kGiB);
     result(kGiB - 1) = 7;

@@ -20,6 +20,7 @@ __all__ = [
     "env",
     "exit_now",
     "grandchild",
+    "items",
     "nan",
     "nap",
     "noise",
@@ -100,6 +101,10 @@ def text_with_surrogate():
 
 def big(size):
     return "x" * size
+
+
+def items(count):
+    return [f"item {i}" for i in range(count)]
 
 
 def big_int(exponent):

@@ -104,7 +104,8 @@ TEST_F(Large, FramesOfTextLeaveNoMemoryBehind) {
     EXPECT_LT(memory_of(host, "VmHWM"), hosts + 6 * kFrame) << i;
     EXPECT_TRUE(eventually([&] { return taken() < before + kMiB; }))
         << i << ": " << taken() - before << " bytes";
-    EXPECT_LT(memory_of(worker), workers + 16 * kMiB) << i;
+    // It frees what it has sent when its caller has that already, and may keep 16 MiB.
+    EXPECT_TRUE(eventually([&] { return memory_of(worker) < workers + kFrame / 2; })) << i;
   }
 }
 

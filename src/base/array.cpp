@@ -142,7 +142,7 @@ Strides contiguous_strides(DType dtype, const Shape& shape) {
   std::size_t step = size_of(dtype);
   for (std::size_t i = shape.size(); i-- > 0;) {
     strides[i] = static_cast<std::ptrdiff_t>(step);
-    step *= std::max<std::size_t>(shape[i], 1);  // beyond all bounds only where there is no element: it may wrap
+    step *= std::max<std::size_t>(shape[i], 1);  // it may wrap, but only where there is no element at all
   }
   return strides;
 }

@@ -374,17 +374,22 @@ TEST_F(SessionStore, TheFileKnowsHowLongToKeepASession) {
 // False if they had ended before their time was made longer.
 bool are_kept_longer(Pool& pool, std::chrono::milliseconds ttl) {
   const auto expired = pool.stats().sessions.expired;
-  Session forever = pool.session("forever", {.ttl = ttl});
-  Session longer = pool.session("longer", {.ttl = ttl});
-  forever.put("key", 1);
-  longer.put("key", 1);
+  const std::string at = " of " + std::to_string(ttl.count());
+  Session forever = pool.session("forever" + at, {.ttl = ttl});
+  Session longer = pool.session("longer" + at, {.ttl = ttl});
+  for (Session* each : {&forever, &longer}) {
+    const auto stored = each->try_put("key", 1);
+    if (stored) continue;
+    EXPECT_EQ(stored.error().kind, ErrorKind::kSessionLost) << stored.error().message;
+    return false;
+  }
   // The sweep has told the store of their time.
-  (void)pool.session("first", {.ttl = ttl / 10});
+  (void)pool.session("first" + at, {.ttl = ttl / 10});
   EXPECT_TRUE(eventually([&] { return pool.stats().sessions.expired > expired; }));
-  (void)pool.session("forever", {.ttl = kForever});
-  (void)pool.session("longer", {.ttl = 1h});
+  (void)pool.session("forever" + at, {.ttl = kForever});
+  (void)pool.session("longer" + at, {.ttl = 1h});
   if (pool.stats().sessions.expired != expired + 1) return false;
-  (void)pool.session("second", {.ttl = ttl * 2});
+  (void)pool.session("second" + at, {.ttl = ttl * 2});
   EXPECT_TRUE(eventually([&] { return pool.stats().sessions.expired == expired + 2; }));
   EXPECT_EQ(forever.get<int>("key"), 1);
   EXPECT_EQ(longer.get<int>("key"), 1);

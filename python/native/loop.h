@@ -1,4 +1,4 @@
-// What native.c, the loop, batch.c, stream.c, and stream_call.c, array_call.c and session_call.c share.
+// What native.c, the loop, and batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -17,13 +17,14 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
 
 // Attributes, by these names. Interned once in each interpreter.
 #define NAMES(X) \
-  X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) \
-  X(_context_type) X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) \
-  X(_max_frame) X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) \
-  X(_take) X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) X(command_count) X(conclude) \
-  X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) X(look_for_cancel) X(meta) X(midcall) X(number) X(out) \
-  X(poll) X(receive) X(refuse) X(refuse_length) X(requested) X(rung) X(running) X(send) X(send_both) X(send_rest) \
-  X(session) X(session_number) X(shape) X(sink) X(source) X(stream) X(told) X(too_long) X(wake)
+  X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) \
+  X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) X(_max_frame) \
+  X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) X(_take) \
+  X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) \
+  X(command_count) X(conclude) X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) \
+  X(look_for_cancel) X(meta) X(midcall) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
+  X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(sink) X(source) X(stream) \
+  X(told) X(too_long) X(wake)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;

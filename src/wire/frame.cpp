@@ -33,8 +33,8 @@ std::array<char, kHeaderBytes> frame_header(std::size_t size) {
 
 FrameReader::Space FrameReader::space() {
   LAIR_ASSERT(!refused_length_);
-  rest();
   if (begin_ == end_) begin_ = end_ = 0;
+  rest();
   std::size_t wanted = kReadAhead;
   if (end_ - begin_ >= kHeaderBytes) {
     const std::size_t frame = kHeaderBytes + read_length(buffer_.data() + begin_);

@@ -16,8 +16,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kSize = 4;
-constexpr std::size_t kReserve =
-    1'000'000;  // of the history's room: how many calls there are is for the machine to say
+// Of the history's room: how many calls there are before enough workers have been killed is for the machine to say.
+constexpr std::size_t kReserve = 1'000'000;
 
 // How much of it there is: at least so many calls and kills. LAIR_CHAOS_CALLS has as many as it says of the long run.
 struct Extent {

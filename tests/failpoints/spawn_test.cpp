@@ -88,14 +88,18 @@ TEST_F(Refusals, R34_TenThousandRefusedSpawnsLeaveNothingBehind) {
   EXPECT_EQ(keeper.run(keeper.request({"/bin/true"})).status.code, 0);
 }
 
-// An interpreter that is a script is asked for the Python behind it, by a process of its own.
-TEST_F(Refusals, AnInterpreterThatCouldNotBeAskedOnceIsAskedAgain) {
-  const Note folder;
-  const std::string script = folder.path();
-  std::ofstream(script) << "#!/bin/sh\nexec python3 \"$@\"\n";
-  fs::permissions(script, fs::perms::owner_all);
+// A worker whose interpreter is a script: it is asked for the Python behind it, by a process of its own.
+WorkerSpec scripted_worker(const Note& script, const std::string& does) {
+  std::ofstream(script.path()) << "#!/bin/sh\n" << does << '\n';
+  fs::permissions(script.path(), fs::perms::owner_all);
   WorkerSpec worker = python_worker("sdk_echo");
-  worker.interpreter = script;
+  worker.interpreter = script.path();
+  return worker;
+}
+
+TEST_F(Refusals, AnInterpreterThatCouldNotBeAskedOnceIsAskedAgain) {
+  const Note script;
+  const WorkerSpec worker = scripted_worker(script, "exec python3 \"$@\"");
   const Refusal unheard[] = {{Process::kKeeper, Point::kFork, EAGAIN},
                              {Process::kHost, Point::kStreamRead, EAGAIN},
                              {Process::kHost, Point::kStreamRead, ENOMEM}};
@@ -111,13 +115,8 @@ TEST_F(Refusals, AnInterpreterThatCouldNotBeAskedOnceIsAskedAgain) {
 }
 
 TEST_F(Refusals, AnInterpreterThatSaysSomethingElseIsNotAskedAgain) {
-  const Note folder;
-  const std::string script = folder.path();
-  std::ofstream(script) << "#!/bin/sh\necho no Python here\n";
-  fs::permissions(script, fs::perms::owner_all);
-  WorkerSpec worker = python_worker("sdk_echo");
-  worker.interpreter = script;
-  Pool pool(options_for(worker, 1));
+  const Note script;
+  Pool pool(options_for(scripted_worker(script, "echo no Python here"), 1));
   const auto ready = pool.try_wait_ready();
   ASSERT_FALSE(ready);
   EXPECT_NE(ready.error().message.find("it said \"no Python here\""), std::string::npos)

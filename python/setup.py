@@ -8,6 +8,7 @@ native = Extension(
     "lair_worker._native",
     [
         "native/native.c",
+        "native/wait.c",
         "native/array.c",
         "native/array_call.c",
         "native/object.c",

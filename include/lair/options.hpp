@@ -201,6 +201,10 @@ struct PoolOptions {
   // From SIGTERM (and the shutdown command) to SIGKILL of the worker's process group.
   Duration terminate_grace = std::chrono::seconds(5);
 
+  // Calls that follow one another quickly: for how long a caller looks for the answer, and a worker with the accelerator for the next
+  // call, before it sleeps, letting other threads run meanwhile. At most 1 ms; 0: they always sleep.
+  Duration spin = std::chrono::microseconds(100);
+
   // Largest message in either direction, bytes. 64 KiB … 1 GiB.
   std::size_t max_frame = 64u << 20;
   // Lines of a worker's stderr that are kept for error messages.

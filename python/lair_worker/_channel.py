@@ -41,6 +41,7 @@ class Channel:
 
     def __init__(self, source: int, sink: int) -> None:
         self.max_frame = DEFAULT_MAX_FRAME
+        self.spin = 0  # for so many microseconds the accelerator looks for a frame before it sleeps (wait.c)
         self._descriptors = {source, sink}
         self.source = source
         self.sink = sink

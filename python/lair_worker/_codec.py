@@ -26,7 +26,6 @@ if _wanted != "off":
         pass  # not built for this interpreter
 
 JSON, MESSAGEPACK = "json", "msgpack"
-loop_is_native = _wanted != "codec"  # where the codec is: the loop for calls is the accelerator's, too
 
 name = JSON
 encode, decode = _encode.encode, _encode.decode
@@ -39,6 +38,11 @@ def choose(offered: Any) -> str:
         name = MESSAGEPACK
         encode, decode = native.pack, _decode_either
     return name
+
+
+def loop_is_native() -> bool:
+    """Whether the accelerator's loop makes the calls, too, and not its codec alone."""
+    return name == MESSAGEPACK and _wanted != "codec"
 
 
 def label(payload: Any) -> str:

@@ -26,18 +26,28 @@ if TYPE_CHECKING:
 CALL, RESULT, SHUTDOWN = 1, 2, 5
 CREDIT, CANCEL, CALLBACK_RESULT, BATCH = 8, 9, 12, 13
 FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
-FEATURES = ("cancel", "stream", "callback", "batch", "arrays")
-ALONE = ("batch", "arrays")  # only where calls are made one after another
+FEATURES = ("cancel", "stream", "callback", "batch", "arrays", "spin")
+ALONE = ("batch", "arrays", "spin")  # only where calls are made one after another
 VERSION = 2
+
+_MOST_SPIN = 1000  # microseconds
 
 
 def features_of(offer: dict[str, Any], concurrency: int, socket: bool = True) -> list[str]:
     """Those of the offer that this side does. ``socket``: descriptors can come with the frames."""
     offered = offer.get("features")
-    ours = [each for each in FEATURES if concurrency == 1 or each not in ALONE]
+    if type(offered) is not list:
+        return []
+    refused = set(ALONE) if concurrency > 1 else set()
     if not socket:
-        ours.remove("arrays")
-    return [each for each in ours if each in offered] if type(offered) is list else []
+        refused |= {"arrays", "spin"}
+    if not (_codec.loop_is_native() and _is_short(offer.get("spin"))):
+        refused.add("spin")
+    return [each for each in FEATURES if each in offered and each not in refused]
+
+
+def _is_short(spin: Any) -> bool:
+    return type(spin) is int and 0 < spin <= _MOST_SPIN
 
 
 def concurrency_of(offer: dict[str, Any]) -> int:
@@ -98,7 +108,7 @@ class Protocol2(Replies):
 
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""
-        if _codec.name == _codec.MESSAGEPACK and _codec.loop_is_native:
+        if _codec.loop_is_native():
             _codec.native.serve(self)  # type: ignore[union-attr]
             return
         receive, send, answer = self._channel.receive, self._channel.send, self._answer

@@ -171,9 +171,12 @@ class Worker:
         if type(offer.get("max_frame")) is int and offer["max_frame"] > 0:
             channel.max_frame = offer["max_frame"]
         identity.generation = offer["generation"]
+        codec = _codec.choose(offer.get("codecs"))
         concurrency = _protocol2.concurrency_of(offer) if _registry.can_overlap() else 1
         features = _protocol2.features_of(offer, concurrency, channel.is_socket)
         identity.concurrency = concurrency
+        if "spin" in features:
+            channel.spin = offer["spin"]
         protocol: Any
         if concurrency == 1:
             protocol = _protocol2.Protocol2(self, channel, offer["generation"], features)
@@ -184,7 +187,7 @@ class Worker:
         result = self._pong()
         result["lair"] = {
             "version": _protocol2.VERSION,
-            "codec": _codec.choose(offer.get("codecs")),
+            "codec": codec,
             "max_frame": channel.max_frame,
             "concurrency": concurrency,
             "sdk": lair_worker.__version__,

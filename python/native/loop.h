@@ -1,4 +1,4 @@
-// What native.c, the loop, and batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
+// What native.c, the loop, and wait.c, batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -23,7 +23,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
   X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) \
   X(command_count) X(conclude) X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) \
   X(look_for_cancel) X(meta) X(midcall) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
-  X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(sink) X(source) X(stream) \
+  X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(sink) X(source) X(spin) X(stream) \
   X(told) X(too_long) X(wake)
 
 typedef struct {
@@ -51,6 +51,9 @@ typedef struct Loop {
   long long generation;
   size_t max_frame;
   int source, sink;
+  // wait.c: the longest time to look before it sleeps, seconds; until when it does not; whether the wait before was as short.
+  double spin, rests_until;
+  int was_short;
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
@@ -98,6 +101,9 @@ int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count);
 // A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
 PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
 double now(void);
+
+// wait.c: waits until there is something to read, and reads it into the buffer: `count` is as read() gives it. Other threads run.
+int wait_for_bytes(Loop *loop, ssize_t *count);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);

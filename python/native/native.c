@@ -286,12 +286,7 @@ static PyObject *serve_frame(Loop *loop, int *over) {
   if (left) return serve_odd_frame(loop, 0, over);
   const unsigned char *data = loop->buffer.buf;
   ssize_t count;
-  do {
-    if (PyErr_CheckSignals() < 0) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    count = read(loop->source, loop->buffer.buf, (size_t)loop->buffer.len);
-    Py_END_ALLOW_THREADS
-  } while (count < 0 && errno == EINTR);
+  if (wait_for_bytes(loop, &count) < 0) return NULL;
   const double received = now();
   if (count > 4 && data[4] >= 0x80) {
     const size_t length = (size_t)data[0] << 24 | (size_t)data[1] << 16 | (size_t)data[2] << 8 | data[3];
@@ -358,6 +353,7 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
     loop.max_frame = most < 0xffffffff ? (size_t)most : 0xffffffff;
     loop.source = (int)number_of(loop.channel, names->source);
     loop.sink = (int)number_of(loop.channel, names->sink);
+    loop.spin = 1e-6 * (double)number_of(loop.channel, names->spin);
     open_journal(&loop);
     names->loop = &loop;
     names->thread = PyThread_get_thread_ident();

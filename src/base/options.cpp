@@ -193,6 +193,7 @@ constexpr DurationRule kDurationRules[] = {
      "one hung call would keep the program from ending"},
     {"terminate_grace", &PoolOptions::terminate_grace, true, 24h,
      "one hung worker would keep the program from ending"},
+    {"spin", &PoolOptions::spin, true, 1ms, "callers and workers would keep cores from others for nothing"},
 };
 
 Result<void> check_duration(const DurationRule& rule, Duration value) {

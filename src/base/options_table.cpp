@@ -196,6 +196,7 @@ constexpr std::array kTable = {
     row<&P::cancel_grace>("cancel_grace", "duration", "", "time to give up a call that has missed its deadline"),
     row<&P::shutdown_grace>("shutdown_grace", "duration", "", "time for calls in flight at shutdown"),
     row<&P::terminate_grace>("terminate_grace", "duration", "", "time from SIGTERM to SIGKILL"),
+    row<&P::spin>("spin", "duration", "", "time to look for the next message before sleeping, where calls follow quickly"),
     row<&P::max_frame>("max_frame", "number", "bytes", "largest message in either direction"),
     row<&P::stderr_lines>("stderr_lines", "number", "lines", "lines of a worker's stderr kept for error messages"),
     OptionInfo{"logger", "spdlog::logger", "", "where logs and workers' output go", nullptr, nullptr},

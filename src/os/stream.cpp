@@ -1,6 +1,7 @@
 #include "os/stream.hpp"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -97,13 +98,35 @@ IoResult Stream::read(char* data, std::size_t size) {
   return result_of(n, true);
 }
 
+ssize_t Stream::receive(char* data, std::size_t size) {
+  if (!spin_) return ::recv(in_.get(), data, size, 0);
+  const TimePoint began = SteadyClock::now();
+  TimePoint now = began;
+  for (bool looks = spin_->pays(began); looks;) {
+    const ssize_t n = ::recv(in_.get(), data, size, MSG_DONTWAIT);
+    if (n >= 0 || errno != EAGAIN) return n;
+    ::sched_yield();
+    const TimePoint before = now;
+    now = SteadyClock::now();
+    looks = spin_->goes_on(began, before, now);
+  }
+  const ssize_t n = ::recv(in_.get(), data, size, 0);
+  spin_->slept(SteadyClock::now() - began);
+  return n;
+}
+
 IoResult Stream::wait_read(char* data, std::size_t size) {
   ssize_t n = 0;
   do {
     const std::size_t most = failpoint::most(Point::kStreamWaitRead, size);
-    n = failpoint::refuses(Point::kStreamWaitRead) ? -1 : ::recv(in_.get(), data, most, 0);
+    n = failpoint::refuses(Point::kStreamWaitRead) ? -1 : receive(data, most);
   } while (n < 0 && errno == EINTR);
   return result_of(n, true);
+}
+
+void Stream::spin(Duration most) {
+  spin_.reset();
+  if (most > Duration::zero()) spin_.emplace(most);
 }
 
 void Stream::interrupt() const {

@@ -11,9 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <lair/deadline.hpp>
+#include <optional>
 #include <string_view>
 
 #include "os/fd.hpp"
+#include "os/spin.hpp"
 
 namespace lair::os {
 
@@ -54,6 +56,8 @@ class Stream {
   static constexpr Duration kPatience = std::chrono::milliseconds(500);
   bool is_socket() const { return socket_; }
   IoResult wait_read(char* data, std::size_t size);
+  // From now on it looks for so long before it sleeps, where the one before was as short (spin.hpp). 0: it sleeps at once.
+  void spin(Duration most);
   // Ends a wait_read, now or the next one, with kClosed; what had arrived before is still read first. From then on the
   // other end's writes fail. Any thread, while the stream is open. On pipes it does nothing.
   void interrupt() const;
@@ -62,7 +66,10 @@ class Stream {
   IoStatus look() const;
 
  private:
+  std::ptrdiff_t receive(char* data, std::size_t size);  // as a recv that blocks
+
   bool socket_ = false;
+  std::optional<Spin> spin_;
   Fd in_;
   Fd out_;
   Fd keep_alive_;

@@ -334,6 +334,7 @@ void Supervisor::on_spawned(Ward& ward, worker::Spawned spawned) {
                           .generation = record.ref.generation,
                           .max_frame = shell_.options_.max_frame,
                           .concurrency = static_cast<std::uint32_t>(shell_.options_.concurrency),
+                          .spin = shell_.options_.spin,
                           .files = shell_.options_.watch});
   const auto header = wire::frame_header(offer.size());
   // It fits: a fresh socket's buffer takes far more. If the worker is already gone, its exit will tell.

@@ -71,6 +71,7 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     announcement.streams = has("stream");
     announcement.batches = has("batch");
     announcement.arrays = has("arrays");
+    announcement.spins = has("spin");
   }
   if (const auto journal = lair.find("journal"); journal != lair.end()) {
     if (!journal->is_number_unsigned() || *journal < 3u || *journal > kLargestFd)
@@ -149,7 +150,9 @@ std::string timestamp() {
 std::string encode_offer(const Offer& offer) {
   Json features = Json::array({"cancel", "stream", "callback", "batch", "arrays"});
   if (offer.files) features.push_back("files");
-  const Json request = {
+  const auto spin = std::chrono::duration_cast<std::chrono::microseconds>(offer.spin).count();
+  if (spin > 0) features.push_back("spin");
+  Json request = {
       {"id", 0},
       {"command", "ping"},
       {"timestamp", timestamp()},
@@ -164,6 +167,7 @@ std::string encode_offer(const Offer& offer) {
           {"concurrency", offer.concurrency},
           {"max_frame", offer.max_frame}}}}},
   };
+  if (spin > 0) request["args"]["lair"]["spin"] = spin;
   return request.dump();
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <lair/deadline.hpp>
 #include <lair/json.hpp>
 #include <memory>
 #include <set>
@@ -34,6 +35,7 @@ struct Announcement {
   bool cancels = false;                      // it takes CANCEL, and proves that a call has ended
   bool streams = false;                      // it may be asked for a stream
   bool batches = false;                      // it takes BATCH
+  bool spins = false;                        // it looks for calls before it sleeps, as the offer has asked
   int journal_fd = -1;                       // there: what it has done of a batch and not told yet; -1: none
   int cancel_signal = 0;                     // tells it that a CANCEL has come; 0: it has none
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
@@ -69,6 +71,7 @@ struct Offer {
   std::uint64_t generation = 0;
   std::size_t max_frame = kDefaultMaxFrame;
   std::uint32_t concurrency = 1;  // calls that it may have in flight
+  Duration spin = {};             // it may look for a frame for so long before it sleeps
   bool files = false;             // it is to say which files its code is in
 };
 

@@ -58,6 +58,8 @@ class Channel {
   std::variant<std::string_view, NoReply> exchange(const wire::CallFrame& request, int exit_fd,
                                                    Deadline deadline, Waits waits = Waits::kItself,
                                                    int stop_fd = -1, Turn turn = Turn::kFirst);
+  // Exchanges that are kWatched look for the reply for so long before they sleep, where replies come as quickly. 0: they don't.
+  void spin(Duration most) { stream_.spin(most); }
   // Around the exchanges of one call: a large reply's memory is not kept until the next one.
   class Exchanges {
    public:

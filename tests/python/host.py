@@ -28,7 +28,7 @@ CALL, RESULT, ERROR, READY, SHUTDOWN = 1, 2, 3, 4, 5
 CHUNK, END, CREDIT, CANCEL, CANCELLED, CALLBACK, CALLBACK_RESULT = 6, 7, 8, 9, 10, 11, 12
 BATCH, RELEASE = 13, 14
 LAST = (RESULT, ERROR, END, CANCELLED)  # the frames that end a call
-FEATURES = ["cancel", "stream", "callback", "batch", "arrays"]
+FEATURES = ["cancel", "stream", "callback", "batch", "arrays", "spin"]
 
 
 @lru_cache(maxsize=32)
@@ -269,6 +269,7 @@ class Worker:
             "codecs": self.offered,
             "features": [],
             "max_frame": 64 << 20,
+            "spin": 100,
         }
         offer.update(changes)
         return offer

@@ -83,6 +83,25 @@ def test_a_later_version_is_answered_with_ours(start):
     assert reply["result"]["lair"]["version"] == 2
 
 
+@pytest.mark.parametrize(
+    ("spin", "short"),
+    [(1, True), (1000, True), *((each, False) for each in (1001, 0, -1, True, 0.5, "100", None))],
+)
+def test_the_accelerator_looks_for_calls_for_as_long_as_it_is_told(start, tier, spin, short):
+    worker = start(PLAIN, transport="channel")
+    announced = worker.greet(features=["spin"], spin=spin)["lair"]["features"]
+    assert announced == (["spin"] if short and tier == "T2" else [])
+    assert worker.call("echo", 1) == 1
+
+
+def test_nothing_looks_where_it_would_not_pay(start, tier):
+    assert "spin" not in start(PLAIN, transport="stdio-pipe").greet(features=["spin"])["lair"]["features"]
+    many = start("async def f(): pass", transport="channel").greet(features=["spin"], concurrency=2)
+    assert many["lair"]["concurrency"] == 2 and many["lair"]["features"] == []
+    codec = start(PLAIN, transport="channel", env={"LAIR_NATIVE": "codec"})
+    assert codec.greet(features=["spin"])["lair"]["features"] == []
+
+
 def test_on_start_comes_after_the_reply_in_protocol_2(start):
     worker = start(
         """

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from host import CALL, SHUTDOWN, Closed, wait_until
+from host import CALL, FEATURES, SHUTDOWN, Closed, wait_until
 
 # Not `while True: pass`: CPython knows that its jump can't raise, and leaves it out of a `try` around it.
 HOOKS = """
@@ -103,6 +103,20 @@ def test_sigterm_ends_an_idle_worker(start, transport, number):
         return
     worker.signal(number)
     assert worker.expect_end(0) == ("" if transport == "channel" else "started\n" + STOPPED)
+    assert worker.stdout_log.all() == "started\n" + STOPPED
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "EOF"])
+def test_a_worker_that_looks_for_its_next_call_ends_as_one_that_sleeps(start, end):
+    worker = start(HOOKS, transport="channel")
+    worker.greet(features=FEATURES, spin=1000)
+    for number in range(20):  # the end comes while it looks: it does for a millisecond
+        assert worker.call("echo", number) == number
+    if end == "SIGTERM":
+        worker.signal(signal.SIGTERM)
+    else:
+        worker.close_input()
+    assert worker.wait() == 0
     assert worker.stdout_log.all() == "started\n" + STOPPED
 
 

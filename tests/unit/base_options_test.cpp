@@ -171,6 +171,8 @@ const Refusal kRefusals[] = {
     {"shutdown_grace", "negative", [](auto& o) { o.shutdown_grace = -1s; }},
     {"terminate_grace", "hung worker", [](auto& o) { o.terminate_grace = kForever; }},
     {"terminate_grace", "negative", [](auto& o) { o.terminate_grace = -1s; }},
+    {"spin", "for nothing", [](auto& o) { o.spin = 1ms + 1us; }},
+    {"spin", "negative", [](auto& o) { o.spin = -1us; }},
     {"max_frame", "between 65536 and 1073741824", [](auto& o) { o.max_frame = 65535; }},
     {"max_frame", "between 65536 and 1073741824", [](auto& o) { o.max_frame = (1u << 30) + 1; }},
     {"stderr_lines", "between 0 and 10000", [](auto& o) { o.stderr_lines = 10'001; }},
@@ -252,7 +254,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
     "size": 4, "overflow": 2, "overflow_after": "100ms", "overflow_idle": 5, "lazy": true, "max_starting": 3,
     "start_timeout": "10 s", "checkout_timeout": 0.5, "timeout": "forever", "max_waiters": 9, "barging_window": 0,
     "health_interval": "20s", "health_timeout": 3, "lease_warning": "2h", "max_calls": 1000, "max_age": "1h", "idle_ttl": "5min",
-    "max_memory": 100, "concurrency": 7, "max_nesting": 3, "cancel_grace": "1s", "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
+    "max_memory": 100, "concurrency": 7, "max_nesting": 3, "cancel_grace": "1s", "memory_limit": 200, "memory_interval": "2s", "queue_target": "3s", "queue_interval": "4s", "slow_call": "3s", "shutdown_grace": "1min", "terminate_grace": 2, "spin": "20us", "max_frame": 65536, "stderr_lines": 3, "log_level": "warn", "log_format": "json",
     "breaker_enabled": false, "breaker_window": "20s", "breaker_min_calls": 50, "breaker_failure_percent": 40,
     "breaker_open_for": 2, "breaker_open_at_most": "10s", "breaker_probes": 1, "breaker_crashes": 5,
     "breaker_crash_window": "5min", "retries": 4, "retry_percent": 20, "array_memory": 300})"));
@@ -293,6 +295,7 @@ TEST(ParsePoolOptions, ReadsEverySetting) {
   EXPECT_EQ(options->queue_interval, 4s);
   EXPECT_EQ(options->shutdown_grace, 1min);
   EXPECT_EQ(options->terminate_grace, 2s);
+  EXPECT_EQ(options->spin, 20us);
   EXPECT_EQ(options->max_frame, 65536u);
   EXPECT_EQ(options->stderr_lines, 3u);
   EXPECT_EQ(options->log_level, "warn");

@@ -54,6 +54,9 @@ TEST(Offer, SaysWhatTheProtocolAsksFor) {
       "max_frame": 65536}})"));
   EXPECT_EQ(Json::parse(encode_offer({.files = true}))["args"]["lair"]["features"],
             Json({"cancel", "stream", "callback", "batch", "arrays", "files"}));
+  const Json spins = Json::parse(encode_offer({.spin = std::chrono::microseconds(100)}))["args"]["lair"];
+  EXPECT_EQ(spins["features"], Json({"cancel", "stream", "callback", "batch", "arrays", "spin"}));
+  EXPECT_EQ(spins["spin"], 100);
 }
 
 TEST(Handshake, AStartThatFailedMayNameTheFilesOfItsCode) {
@@ -73,6 +76,13 @@ TEST(Handshake, AProtocolTwoWorkerAnnouncesItself) {
   EXPECT_EQ(worker.commands[0].doc, "Counts.");
   EXPECT_EQ(worker.commands[0].params[0]["name"], "text");
   EXPECT_EQ(worker.commands[1].params, Json::array());
+}
+
+TEST(Handshake, AWorkerMayLookForItsCalls) {
+  EXPECT_FALSE(announced(good_reply()).spins);
+  Json reply = good_reply();
+  reply["result"]["lair"]["features"] = {"cancel", "spin"};
+  EXPECT_TRUE(announced(reply).spins);
 }
 
 TEST(Handshake, AProtocolTwoWorkerKnowsWhatItAnnouncedAndTheStandardCommands) {

@@ -165,7 +165,8 @@ class Rig {
                  rate, "calls/s", Ratio{rate / floors[at_once], loops(at_once)});
       }
       if (nap || native_.empty()) continue;
-      const double rate = pooled(native_.at(size), size, false, calls).per_second();
+      const auto empty = native_.at(size).fn<void()>("empty");
+      const double rate = on_threads(size, calls, [&](std::size_t, std::size_t) { empty(); }).per_second();
       rows.add("empty_native_" + std::to_string(size), cores_, rate, "calls/s",
                Ratio{rate / floors[size], loops(size)});
     }

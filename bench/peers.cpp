@@ -64,7 +64,8 @@ class Lair {
 
   bool accelerated() { return pools_.at(1).call<std::string>("codec") != "json"; }
   Measured empty(std::size_t size, std::size_t callers, std::size_t calls) {
-    return on_threads(callers, calls, [&](std::size_t, std::size_t) { pools_.at(size).call("empty"); });
+    const auto empty = pools_.at(size).fn<void()>("empty");
+    return on_threads(callers, calls, [&](std::size_t, std::size_t) { empty(); });
   }
   Measured floats(std::size_t calls) {
     const auto same = pools_.at(1).fn<std::vector<double>(std::vector<double>)>("same");

@@ -165,6 +165,11 @@ class Channel:
         self._receiver.detach()
         return self._descriptors_in
 
+    def read_with(self, readinto: Any) -> Any:
+        """From now on reads with this, which is as FileIO.readinto; gives what it has read with until now."""
+        plain, self._readinto = self._readinto, readinto
+        return plain
+
     def take_over(self) -> bytes:
         """What has come and was not received, for somebody who will read the descriptor himself."""
         rest = bytes(self._view[self._start : self._end])

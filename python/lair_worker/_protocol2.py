@@ -30,8 +30,6 @@ FEATURES = ("cancel", "stream", "callback", "batch", "arrays", "spin")
 ALONE = ("batch", "arrays", "spin")  # only where calls are made one after another
 VERSION = 2
 
-_MOST_SPIN = 1000  # microseconds
-
 
 def features_of(offer: dict[str, Any], concurrency: int, socket: bool = True) -> list[str]:
     """Those of the offer that this side does. ``socket``: descriptors can come with the frames."""
@@ -41,13 +39,10 @@ def features_of(offer: dict[str, Any], concurrency: int, socket: bool = True) ->
     refused = set(ALONE) if concurrency > 1 else set()
     if not socket:
         refused |= {"arrays", "spin"}
-    if not (_codec.loop_is_native() and _is_short(offer.get("spin"))):
+    spin = offer.get("spin")
+    if not _codec.loop_is_native() or type(spin) is not int or not 0 < spin <= 1000:
         refused.add("spin")
     return [each for each in FEATURES if each in offered and each not in refused]
-
-
-def _is_short(spin: Any) -> bool:
-    return type(spin) is int and 0 < spin <= _MOST_SPIN
 
 
 def concurrency_of(offer: dict[str, Any]) -> int:
@@ -109,7 +104,12 @@ class Protocol2(Replies):
     def run(self) -> None:
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""
         if _codec.loop_is_native():
-            _codec.native.serve(self)  # type: ignore[union-attr]
+            native: Any = _codec.native
+            plain = self._channel.read_with(native.read_into)
+            try:
+                native.serve(self)
+            finally:
+                self._channel.read_with(plain)
             return
         receive, send, answer = self._channel.receive, self._channel.send, self._answer
         ending = self._worker.ending

@@ -102,8 +102,9 @@ int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count);
 PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
 double now(void);
 
-// wait.c: waits until there is something to read, and reads it into the buffer: `count` is as read() gives it. Other threads run.
-int wait_for_bytes(Loop *loop, ssize_t *count);
+// wait.c: waits until there is something to read, and reads it: `count` is as read() gives it. Other threads run.
+int wait_for_bytes(Loop *loop, void *data, size_t size, ssize_t *count);
+PyObject *read_into(PyObject *module, PyObject *target);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);

@@ -284,9 +284,9 @@ static PyObject *serve_frame(Loop *loop, int *over) {
   Py_DECREF(held);
   if (left == -1 && PyErr_Occurred()) return NULL;
   if (left) return serve_odd_frame(loop, 0, over);
-  const unsigned char *data = loop->buffer.buf;
+  unsigned char *data = loop->buffer.buf;
   ssize_t count;
-  if (wait_for_bytes(loop, &count) < 0) return NULL;
+  if (wait_for_bytes(loop, data, (size_t)loop->buffer.len, &count) < 0) return NULL;
   const double received = now();
   if (count > 4 && data[4] >= 0x80) {
     const size_t length = (size_t)data[0] << 24 | (size_t)data[1] << 16 | (size_t)data[2] << 8 | data[3];
@@ -415,6 +415,7 @@ static PyMethodDef methods[] = {
     {"pack", pack, METH_O, "pack(value) -> bytes: a value as MessagePack. As strict as JSON."},
     {"unpack", unpack, METH_O, "unpack(payload): the value of a MessagePack. ValueError if it is not one."},
     {"feed", feed, METH_VARARGS, "feed(chunks, call, iterator, door, midcall): see Fed.feed of _streams.py."},
+    {"read_into", read_into, METH_O, "read_into(buffer): as FileIO.readinto of the channel that serve() serves, for its thread."},
     {"serve", serve, METH_O, "serve(protocol): answers the calls of a channel until it ends. See Protocol2.run."},
     {"empty_granted", (PyCFunction)(void (*)(void))empty_granted, METH_FASTCALL, "empty_granted(type, shape, dtype): see _array.empty."},
     {NULL, NULL, 0, NULL},

@@ -12,11 +12,11 @@
 #define REST 50e-3
 
 // As a read; -1 also when nothing has come while it was worth looking.
-static ssize_t look(Loop *loop, double began) {
+static ssize_t look(Loop *loop, void *data, size_t size, double began) {
   for (double before = began;;) {
-    const ssize_t count = recv(loop->source, loop->buffer.buf, (size_t)loop->buffer.len, MSG_DONTWAIT);
+    sched_yield();  // first: the host may be waiting for this very core
+    const ssize_t count = recv(loop->source, data, size, MSG_DONTWAIT);
     if (count >= 0 || errno != EAGAIN) return count;
-    sched_yield();
     const double time = now();
     if (time - before >= LOST) loop->rests_until = time + REST;
     if (time - began >= loop->spin || time < loop->rests_until) return -1;
@@ -24,12 +24,12 @@ static ssize_t look(Loop *loop, double began) {
   }
 }
 
-int wait_for_bytes(Loop *loop, ssize_t *count) {
+int wait_for_bytes(Loop *loop, void *data, size_t size, ssize_t *count) {
   const double began = now();
   if (loop->was_short && began >= loop->rests_until) {
     if (PyErr_CheckSignals() < 0) return -1;
     Py_BEGIN_ALLOW_THREADS
-    *count = look(loop, began);
+    *count = look(loop, data, size, began);
     Py_END_ALLOW_THREADS
     if (*count >= 0) return 0;
   }
@@ -37,9 +37,28 @@ int wait_for_bytes(Loop *loop, ssize_t *count) {
     // Handlers run here, in front of the sleep: what comes while that lasts ends it.
     if (PyErr_CheckSignals() < 0) return -1;
     Py_BEGIN_ALLOW_THREADS
-    *count = read(loop->source, loop->buffer.buf, (size_t)loop->buffer.len);
+    *count = read(loop->source, data, size);
     Py_END_ALLOW_THREADS
   } while (*count < 0 && errno == EINTR);
   loop->was_short = now() - began < loop->spin;
   return 0;
+}
+
+PyObject *read_into(PyObject *module, PyObject *target) {
+  const Names *names = PyModule_GetState(module);
+  if (!names->loop || names->thread != PyThread_get_thread_ident()) {
+    PyErr_SetString(PyExc_RuntimeError, "serve() does not run in this thread");
+    return NULL;
+  }
+  Py_buffer view;
+  if (PyObject_GetBuffer(target, &view, PyBUF_WRITABLE) < 0) return NULL;
+  ssize_t count;
+  const int failed = wait_for_bytes(names->loop, view.buf, (size_t)view.len, &count);
+  const int error = errno;
+  PyBuffer_Release(&view);
+  if (failed) return NULL;
+  if (count >= 0) return PyLong_FromSsize_t(count);
+  if (error == EAGAIN) Py_RETURN_NONE;
+  errno = error;
+  return PyErr_SetFromErrno(PyExc_OSError);
 }

@@ -4,10 +4,11 @@
 // and to let others run in between (sched_yield) costs 1 µs a time. So who waits looks for a while, but only where that has paid: when
 // the wait before was short enough for it. And not for some time after another thread has used what was let go to run for long.
 //
-// Pure: time comes from outside.
+// Thread-safety: one thread at a time.
 #pragma once
 
 #include <lair/deadline.hpp>
+#include <thread>
 
 namespace lair::os {
 
@@ -17,10 +18,26 @@ class Spin {
   static constexpr Duration kLost = std::chrono::milliseconds(1);
   static constexpr Duration kRest = std::chrono::milliseconds(50);
 
-  // Looks for so long at most.
-  explicit Spin(Duration most) : most_(most) {}
+  // Looks for so long at most. `tries`: also before anything is known.
+  explicit Spin(Duration most, bool tries = false) : most_(most), was_short_(tries) {}
 
-  // A wait begins: is it worth looking?
+  // Until `look` has found something, or `sleep`, which waits until there is something, has returned.
+  template <class Look, class Sleep>
+  void wait(Look look, Sleep sleep) {
+    const TimePoint began = SteadyClock::now();
+    TimePoint now = began;
+    for (bool looks = pays(began); looks;) {
+      std::this_thread::yield();  // first: what answers may be waiting for this very core
+      if (look()) return;
+      const TimePoint before = now;
+      now = SteadyClock::now();
+      looks = goes_on(began, before, now);
+    }
+    sleep();
+    slept(SteadyClock::now() - began);
+  }
+
+  // What it goes by. A wait begins: is it worth looking?
   bool pays(TimePoint began) const { return was_short_ && began >= rests_until_; }
   // It has looked in vain, and others have run from `before` to `now`: is it worth looking again?
   bool goes_on(TimePoint began, TimePoint before, TimePoint now) {
@@ -32,7 +49,7 @@ class Spin {
 
  private:
   Duration most_;
-  bool was_short_ = false;
+  bool was_short_;
   TimePoint rests_until_ = TimePoint::min();
 };
 

@@ -1,7 +1,6 @@
 #include "os/stream.hpp"
 
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -100,18 +99,12 @@ IoResult Stream::read(char* data, std::size_t size) {
 
 ssize_t Stream::receive(char* data, std::size_t size) {
   if (!spin_) return ::recv(in_.get(), data, size, 0);
-  const TimePoint began = SteadyClock::now();
-  TimePoint now = began;
-  for (bool looks = spin_->pays(began); looks;) {
-    const ssize_t n = ::recv(in_.get(), data, size, MSG_DONTWAIT);
-    if (n >= 0 || errno != EAGAIN) return n;
-    ::sched_yield();
-    const TimePoint before = now;
-    now = SteadyClock::now();
-    looks = spin_->goes_on(began, before, now);
-  }
-  const ssize_t n = ::recv(in_.get(), data, size, 0);
-  spin_->slept(SteadyClock::now() - began);
+  ssize_t n = 0;
+  const auto look = [&] {
+    n = ::recv(in_.get(), data, size, MSG_DONTWAIT);
+    return n >= 0 || errno != EAGAIN;
+  };
+  spin_->wait(look, [&] { n = ::recv(in_.get(), data, size, 0); });
   return n;
 }
 

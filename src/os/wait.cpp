@@ -49,4 +49,14 @@ Ready wait_for_io(const Interest& interest, Deadline deadline) {
           .stopped = polls[3].revents != 0};
 }
 
+Ready wait_for_io(const Interest& interest, Deadline deadline, Spin& spin) {
+  Ready ready;
+  const auto look = [&] {
+    ready = wait_for_io(interest, Deadline::at(TimePoint::min()));
+    return !ready.timed_out;
+  };
+  spin.wait(look, [&] { ready = wait_for_io(interest, deadline); });
+  return ready;
+}
+
 }  // namespace lair::os

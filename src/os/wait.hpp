@@ -5,6 +5,8 @@
 
 #include <lair/deadline.hpp>
 
+#include "os/spin.hpp"
+
 namespace lair::os {
 
 struct Interest {
@@ -24,5 +26,7 @@ struct Ready {
 // Blocks until one of them, or the deadline. Interruptions by signals are not seen. A system that refuses to
 // poll (ENOMEM) is asked again after a moment, until the deadline.
 Ready wait_for_io(const Interest& interest, Deadline deadline);
+// The same, but that it looks for a while before it sleeps, where `spin` says so.
+Ready wait_for_io(const Interest& interest, Deadline deadline, Spin& spin);
 
 }  // namespace lair::os

@@ -117,6 +117,7 @@ class Reactor final : public Parker::Listener {
   struct Post {
     int fd = -1;
     std::shared_ptr<os::EventFd> bell;
+    Duration spin;  // how long it pays to look there before sleeping
   };
   std::optional<Post> lend(std::uint64_t key);
   // What has come there. False: there is something, or the reactor sees to it.

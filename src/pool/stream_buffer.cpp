@@ -78,13 +78,13 @@ std::optional<StreamSource::Item> StreamBuffer::next_now() {
   return item;
 }
 
-void StreamBuffer::wait_at(int fd, const std::shared_ptr<os::EventFd>& bell) {
+void StreamBuffer::wait_at(int fd, const std::shared_ptr<os::EventFd>& bell, os::Spin& spin) {
   {
     const std::lock_guard lock(mutex_);
     if (something()) return;
     bell_ = bell;
   }
-  if (os::wait_for_io({.in_fd = fd, .stop_fd = bell->fd()}, Deadline::never()).stopped) bell->drain();
+  if (os::wait_for_io({.in_fd = fd, .stop_fd = bell->fd()}, Deadline::never(), spin).stopped) bell->drain();
   const std::lock_guard lock(mutex_);
   bell_.reset();
 }

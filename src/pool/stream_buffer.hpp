@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "os/event_fd.hpp"
+#include "os/spin.hpp"
 #include "pool/mailbox.hpp"
 #include "wire/message.hpp"
 
@@ -49,7 +50,7 @@ class StreamBuffer : public std::enable_shared_from_this<StreamBuffer> {
   // Nothing: it would have to be waited for.
   std::optional<StreamSource::Item> next_now();
   // Blocks until there is something, or `fd` is readable. `bell` ends the wait, and may do so again later, for nothing.
-  void wait_at(int fd, const std::shared_ptr<os::EventFd>& bell);
+  void wait_at(int fd, const std::shared_ptr<os::EventFd>& bell, os::Spin& spin);
   bool empty() {
     const std::lock_guard lock(mutex_);
     return !something();

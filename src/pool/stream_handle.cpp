@@ -33,8 +33,9 @@ void StreamHandle::start_next(OnceFunction<void(Item)> done) {
 void StreamHandle::wait_at_the_channel() {
   std::optional<Reactor::Post> post;
   if (const auto turn = mailbox_->take_turn()) post = reactor_.lend(*key_);
+  if (post && !spin_) spin_.emplace(post->spin, post->spin > Duration::zero());
   while (post) {
-    buffer_->wait_at(post->fd, post->bell);
+    buffer_->wait_at(post->fd, post->bell, *spin_);
     auto turn = mailbox_->take_turn();
     if (!turn) {
       mailbox_->post([key = key_, buffer = buffer_](Reactor& reactor) {
@@ -57,7 +58,8 @@ std::optional<Reactor::Post> Reactor::lend(std::uint64_t key) {
   if (call == nullptr || call->stage != Stage::kOnWorker) return std::nullopt;
   Line& line = *line_of(*call);
   if (line.record().announcement->concurrency > 1 || !line.can_be_lent()) return std::nullopt;
-  Post post{.fd = line.channel().fd(), .bell = {}};
+  const Duration spin = line.record().announcement->spins ? shell_.options().spin : Duration::zero();
+  Post post{.fd = line.channel().fd(), .bell = {}, .spin = spin};
   if (spare_bells_.empty()) {
     try {
       post.bell = std::make_shared<os::EventFd>();

@@ -39,7 +39,8 @@ class StreamHandle final : public StreamSource {
   const std::shared_ptr<const std::uint64_t> key_;
   const std::shared_ptr<StreamBuffer> buffer_;
   std::stop_source stop_;
-  std::size_t found_ = 0;  // items that were there since the last wait, and the one that ended it
+  std::optional<os::Spin> spin_;  // once it has waited at the channel
+  std::size_t found_ = 0;         // items that were there since the last wait, and the one that ended it
 };
 
 }  // namespace lair::pool

@@ -79,6 +79,7 @@ PoolOptions options_of(Kind kind, Demand demand) {
   options.timeout = demand == Demand::kEnded ? Duration(500ms) : 2 * enough(demand);
   options.shutdown_grace = enough(demand);
   options.terminate_grace = 1s;
+  options.spin = Duration::zero();  // or it would look as often as there is time for
   return options;
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "os/stream.hpp"
+#include "os/wait.hpp"
 
 namespace lair::os {
 namespace {
@@ -47,6 +48,42 @@ TEST(Spin, RestsWhereAnotherThreadHasTakenTheCore) {
   EXPECT_FALSE(spin.pays(lost));
   EXPECT_FALSE(spin.pays(lost + Spin::kRest - 1ns));
   EXPECT_TRUE(spin.pays(lost + Spin::kRest));
+}
+
+TEST(Spin, MayTryBeforeAnythingIsKnown) {
+  Spin spin(kMost, true);
+  EXPECT_TRUE(spin.pays(kStart));
+  spin.slept(kMost);
+  EXPECT_FALSE(spin.pays(kStart));
+}
+
+TEST(Spin, SleepsUnlessItHasFoundSomething) {
+  Spin spin(1h, true);
+  int looks = 0;
+  bool slept = false;
+  const auto wait = [&](int found_by) {
+    spin.wait([&] { return ++looks >= found_by; }, [&] { slept = true; });
+  };
+  wait(1);
+  EXPECT_EQ(looks, 1);
+  EXPECT_FALSE(slept);
+  spin.slept(1h);  // too long a wait, so it sleeps at once
+  wait(1);
+  EXPECT_EQ(looks, 1);
+  EXPECT_TRUE(slept);
+}
+
+// A wait for descriptors that looks first ends as one that does not.
+TEST(Spin, WaitsForDescriptorsOrTheDeadline) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const Fd one(ends[0]);
+  Fd other(ends[1]);
+  Spin spin(10ms, true);
+  EXPECT_TRUE(wait_for_io({.in_fd = one.get()}, Deadline::after(20ms), spin).timed_out);
+  EXPECT_EQ(::send(other.get(), "x", 1, MSG_NOSIGNAL), 1);
+  EXPECT_TRUE(wait_for_io({.in_fd = one.get()}, Deadline::never(), spin).readable) << "it slept";
+  EXPECT_TRUE(wait_for_io({.in_fd = one.get()}, Deadline::never(), spin).readable) << "it looked";
 }
 
 // Of a stream that looks: its last wait was short.

@@ -1,7 +1,8 @@
 """Optimizers: which there are, what they take, and how far one is.
 
-All of the installed DSPy that change prompts and demos; those that train weights are left out. An optimizer
-blocks, so it runs in a thread; what it does is seen by its metric, by DSPy's callbacks and by its log.
+All of the installed DSPy that change the prompts and demos of one program; those that train weights are left
+out, and those whose result is no data. An optimizer blocks, so it runs in a thread; what it does is seen by
+its metric, by DSPy's callbacks and by its log.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 from lair_dspy import _lm, _metrics, _programs, _run, _secrets, _tools
 from lair_dspy._build import state_of
 from lair_dspy._dspy import need
-from lair_dspy._errors import InvalidArgument, among
+from lair_dspy._errors import InvalidArgument, LairDspyError, among
 
-_TRAIN_WEIGHTS = {"BootstrapFinetune", "BetterTogether", "Ensemble", "Teleprompter"}
+_TRAIN_WEIGHTS = {"BootstrapFinetune", "BetterTogether"}
+# Ensemble makes one program of many, KNNFewShot changes forward(), Avatar is for agents of its own kind.
+_NO_DATA = {"Ensemble", "KNNFewShot", "AvatarOptimizer", "Teleprompter"}
 _LMS = {"prompt_model", "task_model", "reflection_lm", "teacher_lm"}  # options that are LM settings
 _OURS = {"self", "metric", "student", "trainset", "valset", "teacher", "kwargs", "args", "metric_kwargs"}
 
@@ -32,9 +35,20 @@ def optimizers() -> dict[str, Any]:
         if (
             isinstance(each, type)
             and issubclass(each, teleprompt.Teleprompter)
-            and name not in _TRAIN_WEIGHTS
+            and name not in _TRAIN_WEIGHTS | _NO_DATA
         ):
             found[name] = each
+    return found
+
+
+def _taken_by_init(make: Any) -> dict[str, inspect.Parameter]:
+    """What an optimizer's ``__init__`` takes, also by passing it on to that of its base."""
+    found: dict[str, inspect.Parameter] = {}
+    for each in (base for base in make.__mro__ if "__init__" in vars(base)):
+        own = inspect.signature(each.__init__).parameters
+        found = {**own, **found}
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own.values()):
+            break
     return found
 
 
@@ -64,10 +78,7 @@ class Compilation:
         self._lms: list[dict[str, Any]] = []
         make = optimizer_of(name)
         self.name = make.__name__
-        init, compiling = (
-            inspect.signature(make.__init__).parameters,
-            inspect.signature(make.compile).parameters,
-        )
+        init, compiling = _taken_by_init(make), inspect.signature(make.compile).parameters
         own, later = self._split(options, init, compiling)
         if "metric" in init:
             own["metric"] = self.watched_metric
@@ -82,7 +93,10 @@ class Compilation:
             later["requires_permission_to_run"] = False
         self._compiling = later
         try:
-            self.optimizer = make(**own)
+            with run.settings(also=self._lms):  # some look for their LM here
+                self.optimizer = make(**own)
+        except LairDspyError:
+            raise
         except ImportError as error:
             raise InvalidArgument(f"{self.name}: {error}") from None
         except Exception as error:

@@ -65,7 +65,13 @@ def standard_commands(worker: Worker) -> dict[str, Callable[..., Any]]:
 
     def shutdown(*_: Any, **__: Any) -> dict[str, Any]:
         worker.ending.requested = True
-        return {"status": "shutting_down", "worker_id": identity.worker_id, "mode": worker.mode}
+        loaded = sys.modules.get("lair_worker._session")
+        return {
+            "status": "shutting_down",
+            "worker_id": identity.worker_id,
+            "mode": worker.mode,
+            "sessions_cleaned": len(loaded.sessions.known) if loaded else 0,  # they end with the worker
+        }
 
     every = (ping, get_stats, cleanup, cleanup_session, reset_state, shutdown)
     return {each.__name__: each for each in every}

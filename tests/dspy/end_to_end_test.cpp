@@ -111,6 +111,18 @@ TEST_F(Dspy, ProgramsOfASessionGiveStructs) {
   EXPECT_EQ(dspy.try_find("qa").error().python->type, "lair_dspy.ProgramNotFound");
 }
 
+TEST_F(Dspy, RunsMayTellWhatTheyAskedTheLm) {
+  const auto qa = in_session().predict("question -> answer");
+  const auto plain = qa({{"question", "capital of France?"}});
+  EXPECT_TRUE(plain.history().is_null());
+  const auto p = qa.with_history().with_config({{"temperature", 0.25}})({{"question", "capital of France?"}});
+  ASSERT_EQ(p.history().size(), 1u);
+  const Json& asked = p.history()[0];
+  EXPECT_NE(asked.at("messages").dump().find("capital of France?"), std::string::npos);
+  EXPECT_NE(asked.at("outputs").dump().find("Franceville"), std::string::npos);
+  EXPECT_EQ(asked.dump().find(kKey), std::string::npos);
+}
+
 TEST_F(Dspy, AKilledWorkerLosesNoProgram) {
   auto qa = in_session().predict("question -> answer");
   EXPECT_EQ(qa.call<Town>({{"question", "capital of Peru?"}}).answer, "Peruville");

@@ -61,6 +61,41 @@ def test_gepa_rewrites_the_instructions(qa, lm, host):
     assert qa.ask("anything", "better")["outputs"]["answer"] == "brilliant"
 
 
+WRITERS = {
+    "InferRules": {"num_candidates": 1, "num_rules": 1, "max_bootstrapped_demos": 1},
+    "COPRO": {"breadth": 2, "depth": 1, "eval_kwargs": {"display_progress": False}},
+    "SIMBA": {"bsize": 2, "num_candidates": 2, "max_steps": 1, "max_demos": 0},
+    "MIPROv2": {"auto": None, "num_candidates": 2, "num_trials": 3, "minibatch": False},
+}
+
+
+@pytest.mark.parametrize("optimizer", WRITERS)
+def test_instructions_that_the_lm_has_written_are_kept_if_they_are_better(qa, lm, host, optimizer):
+    advice = "Be brilliant."
+    written = {
+        "natural_language_rules": advice,  # asked for by InferRules
+        "proposed_instruction": advice,  # by COPRO and MIPROv2
+        "proposed_prefix_for_output_field": "Answer:",
+        "module_advice": {"predict": advice},  # by SIMBA
+        **dict.fromkeys(("discussion", "summary", "program_description", "module_description"), "-"),
+        "observations": "COMPLETE",
+    }
+    brilliant = {**written, "answer": "brilliant"}
+    rules = [{"match": advice, "in": "all", "answer": brilliant}]
+    if optimizer == "SIMBA":  # it learns from what goes well once and badly once
+        rules.append({"match": "capital of", "answer": brilliant, "times": 1})
+    lm.set_rules({"rules": rules, "answer": {**written, "answer": "dull"}})
+    host["judge"] = lambda example, prediction: float(prediction["answer"] == "brilliant")
+    call = {"optimizer": optimizer, "options": WRITERS[optimizer], "trainset": TRAIN, "metric": "host:judge"}
+    if optimizer in ("InferRules", "MIPROv2"):
+        call["valset"] = TRAIN[:2]
+    items = qa.stream("compile_program", program_id="qa", **call)
+    assert items[-1]["compiled"]["optimizer"] == optimizer
+    assert items[-1]["compiled"]["metric_calls"] == sum(each["type"] == "progress" for each in items) > 0
+    assert advice in qa("get_program_info", program_id="qa")["instructions"]["predict"]
+    assert qa.ask("anything")["outputs"]["answer"] == "brilliant"
+
+
 def test_random_search_keeps_the_best_score(qa, lm):
     options = {
         "num_candidate_programs": 1,
@@ -164,4 +199,4 @@ def test_without_a_caller_the_optimizer_stops(plain, lm):
 def test_the_optimizers_are_those_of_dspy(worker):
     found = worker("list_optimizers")["optimizers"]
     assert {"BootstrapFewShot", "MIPROv2", "GEPA", "SIMBA", "COPRO"} <= set(found)
-    assert not {"BootstrapFinetune", "Ensemble", "Teleprompter"} & set(found)
+    assert not {"BootstrapFinetune", "Ensemble", "KNNFewShot", "AvatarOptimizer", "Teleprompter"} & set(found)

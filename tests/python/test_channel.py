@@ -232,3 +232,25 @@ def test_a_forked_child_does_not_hold_the_channel_open(greeted):
             assert end.recv(1) == b""
     finally:
         os.kill(child, 9)
+
+
+def test_no_other_thread_reads_the_channel_with_the_accelerator(start, tier):
+    worker = start("""
+        import threading
+        from lair_worker import _codec
+
+        def refusals():
+            found = []
+            def read():
+                try:
+                    _codec.native.read_into(bytearray(1))
+                except RuntimeError as error:
+                    found.append(str(error))
+            if _codec.native:
+                thread = threading.Thread(target=read)
+                thread.start()
+                thread.join()
+            return found
+    """)
+    worker.greet()
+    assert worker.call("refusals") == (["serve() does not run in this thread"] if tier == "T2" else [])

@@ -271,13 +271,15 @@ def test_cancel_races_with_the_end_of_a_thread(worker):
     """One last frame an id; the thread's next call is never hit."""
     random.seed(8)
     ends = {RESULT: 0, CANCELLED: 0}
-    for _ in range(2500):
+    for turn in range(2500):
         number = worker.send_call("t_work", [random.choice([0, 100, 1000, 5000])])
         for _ in range(random.choice([0, 100, 1000, 3000])):
             pass
+        # Where a busy machine lets none of them end in time, the CANCEL of one in ten is late by itself.
+        found = replies(worker, 1) if turn % 10 == 0 else {}
         worker.write(worker.frame(CANCEL, number))
         next_number = worker.send_call("t_work", [20])
-        found = replies(worker, 2)
+        found |= replies(worker, 2 - len(found))
         assert found[next_number] == (RESULT, 20)
         ends[found[number][0]] += 1
     assert ends[RESULT] and ends[CANCELLED], ends

@@ -113,6 +113,7 @@ def test_shutdown_answers_then_exits(start, transport):
         "status": "shutting_down",
         "worker_id": "text-0-1",
         "mode": "pool-worker" if transport == "channel" else "standalone",
+        "sessions_cleaned": 0,
     }
     worker.expect_end(0)
     assert worker.stdout_log.all() == "stopped\n"

@@ -112,6 +112,20 @@ TEST_F(DspyOnAFake, WithoutASessionTheLmGoesAlong) {
   EXPECT_EQ(last("execute_program")["lm"], (Json{{"model", "own"}}));
 }
 
+TEST_F(DspyOnAFake, RunsMayHaveSettingsAndTellWhatTheyAsked) {
+  const auto qa = dspy.predict("question -> answer, score: float");
+  Json told = result({{"answer", "42"}, {"score", 0.5}});
+  told["history"] = Json::array({{{"model", "m"}}});
+  python.on("execute_program", fake::returns(told));
+  const Prediction p = qa.with_history().with_config({{"temperature", 0}})({{"question", "what?"}});
+  EXPECT_EQ(p.history(), told["history"]);
+  EXPECT_EQ(last("execute_program")["history"], true);
+  EXPECT_EQ(last("execute_program")["config"], (Json{{"temperature", 0}}));
+  qa({{"question", "what?"}});
+  EXPECT_FALSE(last("execute_program").contains("history"));
+  EXPECT_FALSE(last("execute_program").contains("config"));
+}
+
 TEST_F(DspyOnAFake, SettingsAreSaidOnce) {
   const auto twice =
       dspy.try_configure({.model = "m", .api_key = "sk-secret", .extra = {{"api_key", "sk-other"}}});

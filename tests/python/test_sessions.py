@@ -444,13 +444,3 @@ def test_a_hook_is_a_plain_function(start, head):
     worker = start(f"import lair_worker as lair\n@lair.on_session_end\n{head}\ndef f(): pass")
     reply = worker.handshake(worker.offer())
     assert reply["error_type"] == "TypeError" and "must be a plain function" in reply["error"]
-
-
-def test_shutdown_says_how_many_sessions_end_with_the_worker(full):
-    worker = full(ENDS)
-    for number, session in enumerate(("ann", "bob"), 1):
-        call(worker, "keep", "thing", session=session, number=number)
-    call(worker, "look", session="cy", number=3, affinity="prefer")  # lives with the host
-    assert worker.call("shutdown")["sessions_cleaned"] == 2
-    worker.expect_end(0)
-    assert worker.stdout_log.all().count("first") == 2

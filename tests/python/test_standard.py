@@ -117,3 +117,16 @@ def test_shutdown_answers_then_exits(start, transport):
     }
     worker.expect_end(0)
     assert worker.stdout_log.all() == "stopped\n"
+
+
+def test_shutdown_says_how_many_sessions_end_with_the_worker(full):
+    worker = full("""
+        import lair_worker as lair
+        def keep(): lair.context().session.local["kept"] = True
+        def look(): pass
+    """)
+    for number, session in enumerate(("ann", "bob"), 1):
+        worker.exchange("keep", [], session=session, session_number=number, affinity="strict")
+    worker.exchange("look", [], session="cy", session_number=3, affinity="strict")  # leaves nothing here
+    assert worker.call("shutdown")["sessions_cleaned"] == 2
+    worker.expect_end(0)

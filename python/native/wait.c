@@ -16,9 +16,9 @@ static ssize_t look(Loop *loop, void *data, size_t size, double began) {
   for (double before = began;;) {
     sched_yield();  // first: the host may be waiting for this very core
     const ssize_t count = recv(loop->source, data, size, MSG_DONTWAIT);
-    if (count >= 0 || errno != EAGAIN) return count;
     const double time = now();
-    if (time - before >= LOST) loop->rests_until = time + REST;
+    if (time - before >= LOST) loop->rests_until = time + REST;  // also where it has found something
+    if (count >= 0 || errno != EAGAIN) return count;
     if (time - began >= loop->spin || time < loop->rests_until) return -1;
     before = time;
   }

@@ -28,10 +28,11 @@ class Spin {
     TimePoint now = began;
     for (bool looks = pays(began); looks;) {
       std::this_thread::yield();  // first: what answers may be waiting for this very core
-      if (look()) return;
+      const bool found = look();
       const TimePoint before = now;
       now = SteadyClock::now();
-      looks = goes_on(began, before, now);
+      looks = goes_on(began, before, now);  // which also learns from it
+      if (found) return;
     }
     sleep();
     slept(SteadyClock::now() - began);
@@ -39,7 +40,7 @@ class Spin {
 
   // What it goes by. A wait begins: is it worth looking?
   bool pays(TimePoint began) const { return was_short_ && began >= rests_until_; }
-  // It has looked in vain, and others have run from `before` to `now`: is it worth looking again?
+  // Others have run, and it has looked, from `before` to `now`: is it worth looking again, where that was in vain?
   bool goes_on(TimePoint began, TimePoint before, TimePoint now) {
     if (now - before >= kLost) rests_until_ = now + kRest;
     return now - began < most_ && now >= rests_until_;

@@ -73,6 +73,19 @@ TEST(Spin, SleepsUnlessItHasFoundSomething) {
   EXPECT_TRUE(slept);
 }
 
+TEST(Spin, RestsEvenIfItHasFoundSomethingSoLate) {
+  Spin spin(1h, true);
+  const auto late = [] {
+    for (const TimePoint began = SteadyClock::now(); SteadyClock::now() - began < Spin::kLost;) {
+    }
+    return true;
+  };
+  const TimePoint before = SteadyClock::now();
+  EXPECT_TRUE(spin.pays(before + Spin::kRest));
+  spin.wait(late, [] { FAIL() << "it has been found"; });
+  EXPECT_FALSE(spin.pays(before + Spin::kRest));
+}
+
 // A wait for descriptors that looks first ends as one that does not.
 TEST(Spin, WaitsForDescriptorsOrTheDeadline) {
   int ends[2];

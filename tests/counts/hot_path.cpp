@@ -60,7 +60,7 @@ lair::pool::Shell& shell() {
       [](lair::test::FakeWorker&, const std::string&, const Json& arguments) { return arguments; }));
   static lair::pool::Shell shell(
       [] {
-        lair::PoolOptions options{.size = 1, .spin = lair::Duration::zero(), .log_level = "off"};
+        lair::PoolOptions options{.size = 1, .log_level = "off"};
         options.worker = lair::command({"/bin/sh"});  // looked up, never run
         return lair::base::resolve(options, 1);
       }(),

@@ -264,6 +264,7 @@ class Core {
   bool seeks_any(const Waiter& waiter, TimePoint now) const;
   static bool needs_unbound(const Waiter& waiter);
   bool would_take(const Waiter& waiter, const Row& row) const;
+  static bool crowded(const Row& home, const Row& other);
   Met meet(SessionRow& session, Row& row);
   void call_ended(SessionKey key, Epoch epoch);
   void withdraw(Row& row);

@@ -4,7 +4,7 @@
 //     parked behind that one, and when a call has ended the next is at the end of the line. Thus a session with a
 //     hundred callers gets no more turns than one with a single caller.
 //   · `strict` and `exclusive` sessions stay with their home, and are lost when it ends. `prefer` sessions wait for
-//     their home for a moment only, and then change it.
+//     their home for a moment only, and then change it; at once where another free worker is home to fewer.
 //   · A worker may be withdrawn: then it serves only the sessions that are bound to it, because one of them is exclusive,
 //     or because its end is planned and they have a while (`session_grace`) to end first. It is not on the idle stack.
 //
@@ -174,7 +174,8 @@ bool Core::would_take(const Waiter& waiter, const Row& row) const {
   if (waiter.session == nullptr) return waiter.who.admits(row.ref);
   if (waiter.session->call != 0) return false;
   if (waiter.session->home == row.ref) return true;
-  return seeks_any(waiter, now_) && !(needs_unbound(waiter) && row.homed.bound > 0);
+  if (seeks_any(waiter, now_)) return !(needs_unbound(waiter) && row.homed.bound > 0);
+  return !waiter.session->bound() && !waiter.exclusive && crowded(*live(waiter.session->home), row);
 }
 
 Core::Row* Core::pick_for_session(const Waiter& waiter) {
@@ -193,10 +194,19 @@ Core::Row* Core::pick_for_session(const Waiter& waiter) {
         }
       }
     }
-    if (session.bound() || now_ < waiter.spill_after) return nullptr;
+    if (session.bound()) return nullptr;
+    if (now_ < waiter.spill_after) {
+      if (waiter.exclusive) return nullptr;
+      Row* other = pick_home(waiter);
+      return other != nullptr && crowded(home, *other) ? other : nullptr;
+    }
   }
   return pick_home(waiter);
 }
+
+// Of two workers: the one is home to so many sessions more than the other that one of them had better move. That evens the two
+// out, and so comes to an end.
+bool Core::crowded(const Row& home, const Row& other) { return home.homed.all >= other.homed.all + 2; }
 
 // The sessions are spread: the worker that has the fewest. One that others are bound to is not for an exclusive session, and one
 // whose end is planned is the last choice of those that would be bound to it.

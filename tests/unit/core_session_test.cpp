@@ -35,69 +35,6 @@ TEST(CoreSession, AStrictSessionWaitsForItsWorkerThoughAnotherIsFree) {
   EXPECT_EQ(driver.grant_of(3)->worker, home);
 }
 
-TEST(CoreSession, APreferSessionGoesHomeIfHomeIsFree) {
-  CoreDriver driver = ready_pool({.size = 3});
-  const SessionKey session = driver.open(Affinity::kPrefer);
-  const WorkerRef home = driver.call(1, session);
-  driver.checkin(*driver.checkout(100));
-  EXPECT_EQ(driver.checkout(2, {.session = session, .spill_after = driver.now})->worker, home);
-  EXPECT_EQ(driver.grant_of(2)->met, Met::kHome);
-}
-
-TEST(CoreSession, APreferSessionWaitsForItsHomeForAWhileThenTakesAnother) {
-  CoreDriver driver = ready_pool({.size = 2});
-  const SessionKey session = driver.open(Affinity::kPrefer);
-  const WorkerRef home = driver.call(1, session);
-  driver.checkout(2, {.who = Eligibility::just(home)});
-  EXPECT_FALSE(driver.checkout(3, {.session = session, .spill_after = driver.now + 25ms}));
-  driver.advance(25ms - 1ns);
-  EXPECT_FALSE(driver.grant_of(3));
-  driver.advance(1ns);
-  ASSERT_TRUE(driver.grant_of(3)) << "the timer is enough: nothing else happens";
-  EXPECT_EQ(driver.grant_of(3)->met, Met::kSpilled);
-  EXPECT_NE(driver.grant_of(3)->worker, home);
-  EXPECT_EQ(driver.home(session), driver.grant_of(3)->worker) << "which is its home now";
-  driver.checkin(2);
-  driver.checkin(3);
-  EXPECT_EQ(driver.checkout(4, {.session = session})->met, Met::kHome);
-}
-
-TEST(CoreSession, APreferSessionWhoseHomeComesFreeInTimeGoesHome) {
-  CoreDriver driver = ready_pool({.size = 2});
-  const SessionKey session = driver.open(Affinity::kPrefer);
-  const WorkerRef home = driver.call(1, session);
-  driver.checkout(2, {.who = Eligibility::just(home)});
-  driver.checkout(3, {.session = session, .spill_after = driver.now + 25ms});
-  driver.advance(10ms);
-  driver.checkin(2);
-  ASSERT_TRUE(driver.grant_of(3));
-  EXPECT_EQ(driver.grant_of(3)->met, Met::kHome);
-}
-
-TEST(CoreSession, APreferSessionWaitsForItsHomeAsLongAsTenCallsTake) {
-  EXPECT_EQ(patience_for_home(0ms, 30s), 25ms);
-  EXPECT_EQ(patience_for_home(2ms, 30s), 25ms) << "the least";
-  EXPECT_EQ(patience_for_home(5ms, 30s), 50ms);
-  EXPECT_EQ(patience_for_home(1h, 30s), 3s) << "a tenth of its time";
-  EXPECT_EQ(patience_for_home(0ms, 100ms), 10ms);
-  EXPECT_EQ(patience_for_home(5ms, 0ms), 0ms);
-  EXPECT_EQ(patience_for_home(1h, Duration::max()), 10h) << "it has all the time";
-  EXPECT_GT(patience_for_home(Duration::max(), Duration::max()), 1h);
-}
-
-TEST(CoreSession, APreferSessionMovesWhenItsWorkerHasEnded) {
-  CoreDriver driver = ready_pool({.size = 2});
-  const SessionKey session = driver.open(Affinity::kPrefer);
-  const WorkerRef home = driver.call(1, session);
-  driver.checkout(2, {.who = Eligibility::just(home)});
-  EXPECT_FALSE(driver.checkout(3, {.session = session}));
-  driver.advance(10ms);
-  driver.step(Exited{home});
-  ASSERT_TRUE(driver.grant_of(3)) << "it has nothing to wait for any more";
-  EXPECT_EQ(driver.grant_of(3)->met, Met::kMoved);
-  EXPECT_EQ(driver.count<SessionLost>(), 0u);
-}
-
 TEST(CoreSession, SessionsAreSpreadOverTheWorkers) {
   CoreDriver driver = ready_pool({.size = 4});
   std::map<WorkerRef, int> homes;

@@ -11,7 +11,7 @@ import importlib
 import os
 from typing import Any
 
-from lair_dspy import _secrets
+from lair_dspy import _lookups, _secrets
 from lair_dspy._errors import DspyMissing
 
 _MEMORY_ENTRIES = 20_000
@@ -47,6 +47,7 @@ def load() -> None:
         enable_disk_cache=False, enable_memory_cache=False
     )  # before anything makes the default
     found.cache = _scoped_cache(found, place)
+    _lookups.remember()
     dspy = found
 
 

@@ -51,15 +51,24 @@ TEST_F(RouterOverPools, FailsNoCallWhileItsShareGoesUpAndBack) {
   pools->after.wait_ready();
   std::atomic<bool> stop = false;
   std::atomic<int> failed = 0;
+  std::atomic<int> opened_on_second = 0;
   std::vector<std::thread> callers;
   for (int i = 0; i < 8; ++i) {
     callers.emplace_back([&, i] {
-      RoutedSession session = router.session("caller-" + std::to_string(i));
-      const std::string at_home = side_of(session);
-      while (!stop) {
-        if (!router.try_call("echo", i)) ++failed;
+      const auto is_at = [](RoutedSession& session, const std::string& side) {
         const auto here = session.try_call<std::string>("env", "SIDE");
-        if (!here || *here != at_home) ++failed;
+        return here && *here == side;
+      };
+      const std::string name = "caller-" + std::to_string(i);
+      RoutedSession session = router.session(name);
+      const std::string at_home = side_of(session);
+      for (int turn = 0; !stop; ++turn) {
+        if (!router.try_call("echo", i)) ++failed;
+        if (!is_at(session, at_home)) ++failed;
+        RoutedSession visitor = router.session(name + "-visitor-" + std::to_string(turn));
+        if (!is_at(visitor, visitor.on_second() ? "new" : "old")) ++failed;
+        opened_on_second += visitor.on_second() ? 1 : 0;
+        visitor.session().end();
       }
     });
   }
@@ -81,6 +90,7 @@ TEST_F(RouterOverPools, FailsNoCallWhileItsShareGoesUpAndBack) {
   EXPECT_TRUE(stats.first.errors.empty());
   EXPECT_TRUE(stats.second.errors.empty());
   EXPECT_GT(stats.second.calls, 0u);
+  EXPECT_GT(opened_on_second, 0);
 }
 
 TEST_F(RouterOverPools, KeepsASessionWhereItWasOpened) {

@@ -100,8 +100,9 @@ TEST_F(Cancel, OneThatDoesNotGiveItUpIsKilledWithItsStackInTheLog) {
     ASSERT_FALSE(reply.has_value());
     EXPECT_EQ(reply.error().kind, ErrorKind::kDeadlineExceeded);
     EXPECT_EQ(reply.error().delivery, Delivery::kMaybeExecuted);
-    EXPECT_TRUE(eventually([&] { return lines.contain("killed by SIGKILL"); })) << lines.text();
-    EXPECT_TRUE(lines.contain("in " + command)) << lines.text();
+    EXPECT_TRUE(eventually([&] {
+      return lines.contain("killed by SIGKILL") && lines.contain("in " + command);
+    })) << lines.text();
   }
 }
 

@@ -16,10 +16,10 @@ from _signal import (  # type: ignore[import-not-found]
     pthread_kill,
     signal,
 )
-from _thread import get_ident, start_new_thread
+from _thread import get_ident
 from time import sleep
 
-from lair_worker import _codec
+from lair_worker import _background, _codec
 from lair_worker._context import Context, current
 
 TYPE_CHECKING = False
@@ -187,7 +187,7 @@ def ring_again(seconds: float) -> None:
             pthread_kill(ident, _BELL)
 
     try:
-        start_new_thread(ring, ())
+        _background.start(ring)
     except RuntimeError:  # no more threads to be had
         pass
 

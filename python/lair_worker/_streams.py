@@ -8,10 +8,10 @@ needs it, or a timer of the event loop.
 
 from __future__ import annotations
 
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 from time import monotonic, sleep
 
-from lair_worker import _codec
+from lair_worker import _background, _codec
 from lair_worker._channel import HostGone
 
 TYPE_CHECKING = False
@@ -176,7 +176,7 @@ class _Tending:
             return
         self._tending = allocate_lock()
         try:
-            start_new_thread(self._tend, ())
+            _background.start(self._tend)
         except RuntimeError:  # no more threads to be had
             self._tending = None
             self.flush()

@@ -114,3 +114,18 @@ def test_the_sdk_starts_no_thread(start, transport):
     )
     worker.greet()
     assert worker.call("threads") == 1
+
+
+def test_threads_of_the_sdk_begin_before_the_interpreter_ends(start):
+    program = """
+        import sys
+        from lair_worker import _background
+        sys.setswitchinterval(60)  # none of them runs as long as this thread does not wait
+        for _ in range(50):
+            _background.start(lambda: None)
+        assert _background._starting
+        _background.let_begin()
+        assert not _background._starting
+    """
+    worker = start(program, script=True)
+    assert worker.expect_end() == ""

@@ -9,6 +9,8 @@ native = Extension(
     [
         "native/native.c",
         "native/wait.c",
+        "native/send.c",
+        "native/handover.c",
         "native/array.c",
         "native/array_call.c",
         "native/object.c",

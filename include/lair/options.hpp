@@ -202,7 +202,8 @@ struct PoolOptions {
   Duration terminate_grace = std::chrono::seconds(5);
 
   // Calls that follow one another quickly: for how long a caller looks for the answer, and a worker with the accelerator for the next
-  // call, before it sleeps, letting other threads run meanwhile. At most 1 ms; 0: they always sleep.
+  // call, before it sleeps, letting other threads run meanwhile. Small frames change hands in memory then. At most 1 ms; 0: they
+  // always sleep.
   Duration spin = std::chrono::microseconds(100);
 
   // Largest message in either direction, bytes. 64 KiB … 1 GiB.

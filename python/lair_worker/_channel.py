@@ -165,9 +165,10 @@ class Channel:
         self._receiver.detach()
         return self._descriptors_in
 
-    def read_with(self, readinto: Any) -> Any:
-        """From now on reads with this, which is as FileIO.readinto; gives what it has read with until now."""
-        plain, self._readinto = self._readinto, readinto
+    def move_with(self, readinto: Any, write: Any) -> tuple[Any, Any]:
+        """Moves bytes with these from now on, which are as FileIO's; gives those that it has used so far."""
+        plain = self._readinto, self._write
+        self._readinto, self._write = readinto, write
         return plain
 
     def take_over(self) -> bytes:
@@ -248,12 +249,8 @@ class Channel:
             self._make_blocking()
 
     def _write_long(self, header: bytes, payload: memoryview) -> None:
-        try:
-            written = os.writev(self.sink, [header, payload])
-        except BlockingIOError:
-            written = 0
-        self._write_rest(memoryview(header)[written:])
-        self._write_rest(payload[max(0, written - len(header)) :])
+        self._write_rest(memoryview(header + payload[:BUFFER_SIZE]))
+        self._write_rest(payload[BUFFER_SIZE:])
 
     def _write_rest(self, rest: memoryview) -> None:
         while rest:

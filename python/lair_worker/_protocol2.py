@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 CALL, RESULT, SHUTDOWN = 1, 2, 5
 CREDIT, CANCEL, CALLBACK_RESULT, BATCH = 8, 9, 12, 13
 FEATURE_OF = {CREDIT: "stream", CANCEL: "cancel", CALLBACK_RESULT: "callback"}
-FEATURES = ("cancel", "stream", "callback", "batch", "arrays", "spin")
-ALONE = ("batch", "arrays", "spin")  # only where calls are made one after another
+FEATURES = ("cancel", "stream", "callback", "batch", "arrays", "spin", "handover")
+ALONE = ("batch", "arrays", "spin", "handover")  # only where calls are made one after another
 VERSION = 2
 
 
@@ -38,10 +38,10 @@ def features_of(offer: dict[str, Any], concurrency: int, socket: bool = True) ->
         return []
     refused = set(ALONE) if concurrency > 1 else set()
     if not socket:
-        refused |= {"arrays", "spin"}
+        refused |= {"arrays", "spin", "handover"}
     spin = offer.get("spin")
-    if not _codec.loop_is_native() or type(spin) is not int or not 0 < spin <= 1000:
-        refused.add("spin")
+    if "spin" not in offered or not _codec.loop_is_native() or type(spin) is not int or not 0 < spin <= 1000:
+        refused |= {"spin", "handover"}
     return [each for each in FEATURES if each in offered and each not in refused]
 
 
@@ -105,11 +105,11 @@ class Protocol2(Replies):
         """Until EOF, SHUTDOWN or the command ``shutdown``. Raises HostGone and HostBroken."""
         if _codec.loop_is_native():
             native: Any = _codec.native
-            plain = self._channel.read_with(native.read_into)
+            plain = self._channel.move_with(native.read_into, native.write_from)
             try:
                 native.serve(self)
             finally:
-                self._channel.read_with(plain)
+                self._channel.move_with(*plain)
             return
         receive, send, answer = self._channel.receive, self._channel.send, self._answer
         ending = self._worker.ending

@@ -25,6 +25,8 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from _thread import get_ident
 
+from lair_worker import _codec
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -162,6 +164,8 @@ def let_forks_go(channel: Channel, ending: Ending) -> None:
 
     def in_child() -> None:
         channel.detach()
+        if _codec.native is not None:
+            _codec.native.forget_handover()
         if channel.door is not None:
             channel.door.take_down()
         for number, default in ((SIGTERM, SIG_DFL), (SIGINT, default_int_handler)):

@@ -14,7 +14,7 @@ from _signal import SIG_IGN  # type: ignore[import-not-found]
 from time import monotonic, time
 
 import lair_worker
-from lair_worker import _codec, _protocol1, _protocol2, _registry, _signals
+from lair_worker import _background, _codec, _protocol1, _protocol2, _registry, _signals
 from lair_worker._announce import announce
 from lair_worker._channel import Channel, HostBroken, HostGone, open_channel, say
 from lair_worker._context import identity
@@ -199,6 +199,8 @@ class Worker:
             result["lair"]["cancel_signal"] = cancel_signal
         if "batch" in features and (journal := protocol.make_journal()) >= 0:
             result["lair"]["journal"] = journal
+        if "handover" in features and (page := _codec.native.make_handover()) >= 0:
+            result["lair"]["handover"] = page
         if stack_signal := _signals.write_stacks_on_demand():
             result["lair"]["stack_signal"] = stack_signal
         if stacks := _signals.show_stacks_on_demand():
@@ -317,6 +319,7 @@ def _end(status: int) -> NoReturn:
     """Ends the process, as sys.exit() does, but never waits for a thread that the user has left running."""
     others = _other_threads()
     if not others:
+        _background.let_begin()
         sys.exit(status)
     say(f"ending without waiting for threads: {', '.join(others)}")
     import atexit

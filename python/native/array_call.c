@@ -275,13 +275,15 @@ static int send_after(Loop *loop, Buffer *frame) {
     return send_framed(loop, frame);
   }
   if (put_bytes(&loop->ahead, frame->data, frame->size) < 0) return -1;
-  return send_framed(loop, &loop->ahead);
+  return send_last(loop, &loop->ahead);
 }
 
 // `reply`: as answer_call gives it, and taken over.
 static PyObject *reply_after(Loop *loop, PyObject *reply) {
   if (loop->ahead.size == 0) {
-    if (reply != Py_None || send_frame(loop, &loop->out) == 0) return reply;
+    if (reply != Py_None) return reply;
+    put_frame_length(&loop->out);
+    if (send_last(loop, &loop->out) == 0) return reply;
   } else if (reply == Py_None) {
     if (send_after(loop, &loop->out) == 0) return reply;
   } else {

@@ -1,4 +1,4 @@
-// What native.c, the loop, and wait.c, batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
+// What native.c, the loop, and wait.c, send.c, handover.c, batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -12,6 +12,8 @@
 #define SMALL 4096
 // A buffer that a large reply has blown up is given back.
 #define KEEP (256 << 10)
+// What is handed over in shared memory is up to this size.
+#define HANDOVER_MOST 2040
 
 enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATCH = 13, RELEASE = 14 };
 
@@ -30,6 +32,7 @@ typedef struct {
 #define DECLARE(name) PyObject *name;
   NAMES(DECLARE)
   PyObject *block_type, *view_type;  // array.c
+  struct Page *page;                 // handover.c: shared with the host; NULL: there is none
   struct Loop *loop;                 // that runs, in this thread; other threads don't touch it
   unsigned long thread;
 } Names;
@@ -54,6 +57,7 @@ typedef struct Loop {
   // wait.c: the longest time to look before it sleeps, seconds; until when it does not; whether the wait before was as short.
   double spin, rests_until;
   int was_short;
+  int strayed;  // something was sent after the last RESULT: the host may not have read it yet
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
@@ -92,11 +96,14 @@ int count_calls(const Loop *loop, Py_ssize_t calls);
 int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply);
 PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
 PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
-// A frame, for whose length there are four bytes at its front.
-int send_frame(const Loop *loop, Buffer *frame);
+// send.c: a frame, for whose length there are four bytes at its front.
+int send_frame(Loop *loop, Buffer *frame);
 void put_frame_length(Buffer *frame);
-int send_framed(const Loop *loop, Buffer *frame);  // which has its length
-// [kind, number, generation, of an array of so many elements, into loop->out.
+int send_framed(Loop *loop, Buffer *frame);  // which has its length
+// The same for the last frame of a call, which may have a RELEASE in front: the host has read it when it sends the next call.
+int send_last(Loop *loop, Buffer *frame);
+PyObject *write_from(PyObject *module, PyObject *source);
+// native.c: [kind, number, generation, of an array of so many elements, into loop->out.
 int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count);
 // A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
 PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
@@ -105,6 +112,18 @@ double now(void);
 // wait.c: waits until there is something to read, and reads it: `count` is as read() gives it. Other threads run.
 int wait_for_bytes(Loop *loop, void *data, size_t size, ssize_t *count);
 PyObject *read_into(PyObject *module, PyObject *target);
+
+// handover.c. make_handover(): the descriptor of a new page, or -1. forget_handover(): there is none any more.
+PyObject *make_handover(PyObject *module, PyObject *none);
+PyObject *forget_handover(PyObject *module, PyObject *none);
+void drop_handover(Names *names);
+// 1: the host was looking, and has it. 0: it is to be sent.
+int hand_over(struct Page *page, const Buffer *frame);
+void begin_look(struct Page *page);
+// A frame from the host, into `data`, which ends the look; 0: there is none yet.
+size_t take_over(struct Page *page, void *data);
+// Ends the look after `count` bytes were read into `data`, or -1: now with what has been handed over meanwhile, which came before.
+ssize_t end_look(struct Page *page, void *data, ssize_t count);
 
 // batch.c: the answer to a batch of a known command, which is the last frame's payload; None if that has been sent.
 PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double received);

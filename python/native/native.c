@@ -113,42 +113,6 @@ static int put_result(Loop *loop, PyObject *number, PyObject *value) {
   return done > 0 ? 0 : -1;
 }
 
-static int finish_sending(const Loop *loop, PyObject *rest) {
-  PyObject *done = rest ? PyObject_CallMethodOneArg(loop->channel, loop->names->send_rest, rest) : NULL;
-  Py_XDECREF(rest);
-  Py_XDECREF(done);
-  return done ? 0 : -1;
-}
-
-void put_frame_length(Buffer *frame) {
-  const size_t length = frame->size - 4;
-  for (int i = 0; i < 4; ++i) frame->data[i] = (unsigned char)(length >> (24 - 8 * i));
-}
-
-int send_frame(const Loop *loop, Buffer *frame) {
-  put_frame_length(frame);
-  return send_framed(loop, frame);
-}
-
-int send_framed(const Loop *loop, Buffer *out) {
-  ssize_t written;
-  if (out->size <= SMALL) {
-    written = write(loop->sink, out->data, out->size);
-  } else {
-    Py_BEGIN_ALLOW_THREADS
-    written = write(loop->sink, out->data, out->size);
-    Py_END_ALLOW_THREADS
-  }
-  if (written < 0) written = 0;  // the channel will meet the same error, and knows what it means
-  int failed = 0;
-  if ((size_t)written != out->size) {
-    failed = finish_sending(loop, PyBytes_FromStringAndSize((char *)out->data + written,
-                                                            (Py_ssize_t)out->size - written));
-  }
-  if (out->capacity > KEEP) release(out);
-  return failed;
-}
-
 PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value) {
   PyObject *error = take_exception();
   PyObject *reply =
@@ -168,7 +132,10 @@ PyObject *too_long(const Loop *loop, PyObject *number, size_t length) {
 // What follows the command's end. The payload of an answer that was made by Python code; None: it is the frame in loop->out.
 static PyObject *conclude(Loop *loop, PyObject *call, PyObject *number, PyObject *value) {
   if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, loop->names->cancelled, number);
-  if (loop->credit) return stream_value(loop, call, number, value);
+  if (loop->credit) {
+    loop->strayed = 1;  // by its chunks, which stream.c sends
+    return stream_value(loop, call, number, value);
+  }
   if (put_result(loop, number, value) < 0) return odd_result(loop, call, value);
   const size_t length = loop->out.size - 4;
   if (length > loop->max_frame) {
@@ -214,7 +181,9 @@ static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, d
   PyObject *reply = call ? answer_call(loop, call, function, message) : NULL;
   if (reply && loop->session) reply = tell_before(loop, call, reply);
   Py_XDECREF(call);
-  if (reply != Py_None || !loop->out.size || send_frame(loop, &loop->out) == 0) return reply;
+  if (reply != Py_None || !loop->out.size) return reply;
+  put_frame_length(&loop->out);
+  if (send_last(loop, &loop->out) == 0) return reply;
   Py_DECREF(reply);
   return NULL;
 }
@@ -402,6 +371,7 @@ static int clear(PyObject *module) {
   Names *names = PyModule_GetState(module);
 #define CLEAR(name) Py_CLEAR(names->name);
   if (names) {
+    drop_handover(names);
     NAMES(CLEAR)
     CLEAR(block_type)
     CLEAR(view_type)
@@ -416,6 +386,9 @@ static PyMethodDef methods[] = {
     {"unpack", unpack, METH_O, "unpack(payload): the value of a MessagePack. ValueError if it is not one."},
     {"feed", feed, METH_VARARGS, "feed(chunks, call, iterator, door, midcall): see Fed.feed of _streams.py."},
     {"read_into", read_into, METH_O, "read_into(buffer): as FileIO.readinto of the channel that serve() serves, for its thread."},
+    {"write_from", write_from, METH_O, "write_from(buffer): as FileIO.write of the channel that serve() serves."},
+    {"make_handover", make_handover, METH_NOARGS, "make_handover(): a page to hand frames over; its descriptor, or -1."},
+    {"forget_handover", forget_handover, METH_NOARGS, "forget_handover(): a forked child is no worker, and has none."},
     {"serve", serve, METH_O, "serve(protocol): answers the calls of a channel until it ends. See Protocol2.run."},
     {"empty_granted", (PyCFunction)(void (*)(void))empty_granted, METH_FASTCALL, "empty_granted(type, shape, dtype): see _array.empty."},
     {NULL, NULL, 0, NULL},

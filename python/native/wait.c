@@ -13,13 +13,21 @@
 
 // As a read; -1 also when nothing has come while it was worth looking.
 static ssize_t look(Loop *loop, void *data, size_t size, double began) {
+  // With room for a frame of each, should both be there.
+  struct Page *page = size >= 2 * HANDOVER_MOST ? loop->names->page : NULL;
+  if (page) begin_look(page);
   for (double before = began;;) {
     sched_yield();  // first: the host may be waiting for this very core
-    const ssize_t count = recv(loop->source, data, size, MSG_DONTWAIT);
+    ssize_t count = page ? (ssize_t)take_over(page, data) : 0;
+    const int taken = count > 0;
+    if (!taken) count = recv(loop->source, data, page ? size - HANDOVER_MOST : size, MSG_DONTWAIT);
+    const int error = errno;
     const double time = now();
     if (time - before >= LOST) loop->rests_until = time + REST;  // also where it has found something
-    if (count >= 0 || errno != EAGAIN) return count;
-    if (time - began >= loop->spin || time < loop->rests_until) return -1;
+    const int over = count >= 0 || error != EAGAIN || time - began >= loop->spin || time < loop->rests_until;
+    if (over && page && !taken) count = end_look(page, data, count);
+    errno = error;
+    if (over) return count;
     before = time;
   }
 }

@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <string_view>
+
+#include "os/memfd.hpp"
 
 namespace lair::os {
 
@@ -12,23 +13,11 @@ namespace {
 
 constexpr std::uint64_t kMostBytes = 1u << 20;  // of frames; the SDK has 128 KiB
 
-bool is_journal(int fd) {
-  std::array<char, 64> target{};
-  const std::string link = "/proc/self/fd/" + std::to_string(fd);
-  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
-  const std::string wanted = std::string("/memfd:") + Journal::kName;
-  return length > 0 && std::string_view(target.data(), static_cast<std::size_t>(length)).starts_with(wanted);
-}
-
 }  // namespace
 
 Journal Journal::open(int pid, int fd) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
   Journal journal;
-  // O_NONBLOCK: should the number mean a pipe by now, opening it must not wait for a writer.
-  journal.fd_ = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  // Asked of our own descriptor: the other's may change at any time.
-  if (journal.fd_ && !is_journal(journal.fd_.get())) journal.fd_.reset();
+  journal.fd_ = open_memfd_of(pid, fd, kName, O_RDONLY);
   return journal;
 }
 

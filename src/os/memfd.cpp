@@ -1,9 +1,12 @@
 #include "os/memfd.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <string>
 
 #include "os/failpoint.hpp"
 
@@ -23,6 +26,22 @@ Fd make_memfd(const char* name, std::string_view content) noexcept {
     }
   }
   return fd;
+}
+
+Fd open_memfd_of(int pid, int fd, std::string_view name, int flags) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+  // O_NONBLOCK: should the number mean a pipe by now, opening it must not wait for a writer.
+  Fd opened(::open(path.c_str(), flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!opened) return opened;
+  // Asked of our own descriptor: the other's may change at any time.
+  std::array<char, 64> target{};
+  const std::string link = "/proc/self/fd/" + std::to_string(opened.get());
+  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
+  const std::string wanted = "/memfd:" + std::string(name);
+  const bool is_it =
+      length > 0 && std::string_view(target.data(), static_cast<std::size_t>(length)).starts_with(wanted);
+  if (!is_it) opened.reset();
+  return opened;
 }
 
 }  // namespace lair::os

@@ -21,12 +21,14 @@ class Spin {
   // Looks for so long at most. `tries`: also before anything is known.
   explicit Spin(Duration most, bool tries = false) : most_(most), was_short_(tries) {}
 
-  // Until `look` has found something, or `sleep`, which waits until there is something, has returned.
-  template <class Look, class Sleep>
-  void wait(Look look, Sleep sleep) {
+  // Until `look` has found something, or `sleep`, which waits until there is something, has returned. `begin`: before the first look.
+  template <class Begin, class Look, class Sleep>
+  void wait(Begin begin, Look look, Sleep sleep) {
     const TimePoint began = SteadyClock::now();
     TimePoint now = began;
-    for (bool looks = pays(began); looks;) {
+    bool looks = pays(began);
+    if (looks) begin();
+    while (looks) {
       std::this_thread::yield();  // first: what answers may be waiting for this very core
       const bool found = look();
       const TimePoint before = now;
@@ -36,6 +38,11 @@ class Spin {
     }
     sleep();
     slept(SteadyClock::now() - began);
+  }
+
+  template <class Look, class Sleep>
+  void wait(Look look, Sleep sleep) {
+    wait([] {}, look, sleep);
   }
 
   // What it goes by. A wait begins: is it worth looking?

@@ -99,13 +99,37 @@ IoResult Stream::read(char* data, std::size_t size) {
 
 ssize_t Stream::receive(char* data, std::size_t size) {
   if (!spin_) return ::recv(in_.get(), data, size, 0);
+  // With room for a frame of each, should both be there.
+  const bool hands_over = handover_ && size >= 2 * Handover::kMost;
   ssize_t n = 0;
-  const auto look = [&] {
-    n = ::recv(in_.get(), data, size, MSG_DONTWAIT);
-    return n >= 0 || errno != EAGAIN;
+  const auto begin = [&] {
+    if (hands_over) handover_.look();
   };
-  spin_->wait(look, [&] { n = ::recv(in_.get(), data, size, 0); });
+  const auto look = [&] {
+    if (hands_over && (n = static_cast<ssize_t>(handover_.take(data))) > 0) return true;
+    n = ::recv(in_.get(), data, hands_over ? size - Handover::kMost : size, MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) return false;
+    if (hands_over) n = look_away(data, n);
+    return true;
+  };
+  const auto sleep = [&] {
+    if (hands_over && (n = look_away(data, 0)) > 0) return;
+    n = ::recv(in_.get(), data, size, 0);
+  };
+  spin_->wait(begin, look, sleep);
   return n;
+}
+
+// So many bytes have been read from the socket into `data`: now with what has been handed over meanwhile, which came before them.
+// An error, or the end, is there the next time, too.
+ssize_t Stream::look_away(char* data, ssize_t read) {
+  std::array<char, Handover::kMost> frame;
+  const std::size_t size = handover_.look_away(frame.data());
+  if (size == 0) return read;
+  const std::size_t behind = read > 0 ? static_cast<std::size_t>(read) : 0;
+  std::memmove(data + size, data, behind);
+  std::memcpy(data, frame.data(), size);
+  return static_cast<ssize_t>(size + behind);
 }
 
 IoResult Stream::wait_read(char* data, std::size_t size) {

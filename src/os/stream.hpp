@@ -13,8 +13,11 @@
 #include <lair/deadline.hpp>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "os/fd.hpp"
+#include "os/handover.hpp"
+#include "os/pieces.hpp"
 #include "os/spin.hpp"
 
 namespace lair::os {
@@ -43,10 +46,7 @@ class Stream {
   int out_fd() const { return out_ ? out_.get() : in_.get(); }
 
   // Writes as much of the pieces, in order, as fits.
-  struct Piece {
-    const char* data;
-    std::size_t size;
-  };
+  using Piece = os::Piece;
   static constexpr std::size_t kMostPieces = 4;
   // `fd`: a copy of this descriptor goes with the first byte, on a socket; -1 for none.
   IoResult write(const Piece* pieces, std::size_t count, int fd = -1);
@@ -58,6 +58,15 @@ class Stream {
   IoResult wait_read(char* data, std::size_t size);
   // From now on it looks for so long before it sleeps, where the one before was as short (spin.hpp). 0: it sleeps at once.
   void spin(Duration most);
+  // From now on small frames change hands there while both ends look (handover.hpp). On a socket only.
+  void hand_over_at(Handover handover) { handover_ = std::move(handover); }
+  // Leaves a whole frame for the peer, if that is looking. The peer has read all that was written before: that is the caller's to
+  // know.
+  bool hand_over(const Piece* pieces, std::size_t count) {
+    return handover_ && handover_.give(pieces, count);
+  }
+  // What was handed over last has not been taken: the peer has seen nothing of it.
+  bool untaken() const { return handover_ && handover_.untaken(); }
   // Ends a wait_read, now or the next one, with kClosed; what had arrived before is still read first. From then on the
   // other end's writes fail. Any thread, while the stream is open. On pipes it does nothing.
   void interrupt() const;
@@ -67,9 +76,11 @@ class Stream {
 
  private:
   std::ptrdiff_t receive(char* data, std::size_t size);  // as a recv that blocks
+  std::ptrdiff_t look_away(char* data, std::ptrdiff_t read);
 
   bool socket_ = false;
   std::optional<Spin> spin_;
+  Handover handover_;
   Fd in_;
   Fd out_;
   Fd keep_alive_;

@@ -119,6 +119,8 @@ void Supervisor::on_handshake_reply(Ward& ward, std::string_view payload) {
             announced.max_frame = std::min(announced.max_frame, shell_.options_.max_frame);
             const bool two = announced.protocol == wire::Protocol::kTwo;
             if (announced.spins) record.channel->spin(shell_.options_.spin);
+            if (announced.spins && announced.handover_fd >= 0)
+              record.channel->hand_over_at(os::Handover::open(record.process.pid, announced.handover_fd));
             record.announcement = std::make_shared<const wire::Announcement>(std::move(announced));
             if (shell_.step(core::Handshaken{record.ref}) != core::Outcome::kDone) return;
             ward.stage_took(ward.took.handshake);

@@ -73,10 +73,14 @@ std::variant<Announcement, StartError, Malformed> decode_choice(const Json& lair
     announcement.arrays = has("arrays");
     announcement.spins = has("spin");
   }
-  if (const auto journal = lair.find("journal"); journal != lair.end()) {
-    if (!journal->is_number_unsigned() || *journal < 3u || *journal > kLargestFd)
-      return Malformed{"result.lair.journal is not a descriptor: " + printable(journal->dump())};
-    announcement.journal_fd = journal->get<int>();
+  for (const auto& [name, fd] :
+       {std::pair("journal", &announcement.journal_fd), std::pair("handover", &announcement.handover_fd)}) {
+    const auto announced = lair.find(name);
+    if (announced == lair.end()) continue;
+    if (!announced->is_number_unsigned() || *announced < 3u || *announced > kLargestFd)
+      return Malformed{"result.lair." + std::string(name) +
+                       " is not a descriptor: " + printable(announced->dump())};
+    *fd = announced->get<int>();
   }
   if (const auto signal = lair.find("cancel_signal"); signal != lair.end()) {
     if (!is_real_time_signal(*signal))
@@ -151,7 +155,7 @@ std::string encode_offer(const Offer& offer) {
   Json features = Json::array({"cancel", "stream", "callback", "batch", "arrays"});
   if (offer.files) features.push_back("files");
   const auto spin = std::chrono::duration_cast<std::chrono::microseconds>(offer.spin).count();
-  if (spin > 0) features.push_back("spin");
+  if (spin > 0) features.insert(features.end(), {"spin", "handover"});
   Json request = {
       {"id", 0},
       {"command", "ping"},

@@ -37,6 +37,7 @@ struct Announcement {
   bool batches = false;                      // it takes BATCH
   bool spins = false;                        // it looks for calls before it sleeps, as the offer has asked
   int journal_fd = -1;                       // there: what it has done of a batch and not told yet; -1: none
+  int handover_fd = -1;                      // there: the page where small frames change hands; -1: none
   int cancel_signal = 0;                     // tells it that a CANCEL has come; 0: it has none
   int stack_signal = 0;                      // has it write its threads' stacks to stderr; 0: it has none
   // Has it append its threads' stacks to a file in its memory, and that file's descriptor there. 0: it has none.

@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "os/wait.hpp"
 #include "wire/json_codec.hpp"
@@ -55,6 +56,11 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
   const std::size_t total = request.size();
   std::size_t written = 0;
   bool exited = false;
+  // Whoever begins a call has had the answer to the one before, for which the worker has read all that came with it.
+  const bool in_order = turn == Turn::kFirst && !std::exchange(strayed_, false);
+  if (turn == Turn::kMidway) strayed_ = true;
+  const bool handed = in_order && watched && request.fd < 0 && hand_over(pieces);
+  if (handed) written = total;
   for (;;) {
     if (written < total) {
       std::array<os::Stream::Piece, 3> rest{};
@@ -79,6 +85,7 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
       }
     }
     const bool sent = written == total;
+    const auto may_have_been_read = [&] { return sent && !(handed && stream_.untaken()); };
     if (turn == Turn::kMidway) {
       if (sent) {
         if (const auto frame = reader_.next()) return *frame;
@@ -109,13 +116,13 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
       case IoStatus::kOk:
         break;
       case IoStatus::kWouldBlock:
-        if (exited) return NoReply{.failure = Failure::kExited, .sent = sent};
+        if (exited) return NoReply{.failure = Failure::kExited, .sent = may_have_been_read()};
         continue;
       case IoStatus::kClosed: {
         if (watched) exited = os::wait_for_io({.exit_fd = exit_fd}, Deadline::at(SteadyClock::now())).exited;
         // A socket's end that is closed with bytes still unread resets the connection. The only bytes there are this
         // request's, so it was not wholly read and has not been acted on: as good as not sent.
-        const bool read_by_worker = sent && read.error != ECONNRESET;
+        const bool read_by_worker = read.error != ECONNRESET && may_have_been_read();
         return NoReply{.failure = exited ? Failure::kExited : Failure::kClosed, .sent = read_by_worker};
       }
       case IoStatus::kFailed:
@@ -134,7 +141,15 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
   }
 }
 
+bool Channel::hand_over(const std::array<std::string_view, 3>& pieces) {
+  std::array<os::Piece, 3> all{};
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    all[i] = {.data = pieces[i].data(), .size = pieces[i].size()};
+  return stream_.hand_over(all.data(), all.size());
+}
+
 Channel::Moved Channel::write_now(std::string_view bytes, int fd) {
+  strayed_ = true;
   Moved moved;
   while (moved.bytes < bytes.size()) {
     const os::Stream::Piece piece{.data = bytes.data() + moved.bytes, .size = bytes.size() - moved.bytes};
@@ -149,6 +164,7 @@ Channel::Moved Channel::write_now(std::string_view bytes, int fd) {
 }
 
 bool Channel::send_now(std::string_view frame) {
+  strayed_ = true;
   while (!frame.empty()) {
     const os::Stream::Piece piece{.data = frame.data(), .size = frame.size()};
     const os::IoResult result = stream_.write(&piece, 1);

@@ -6,6 +6,7 @@
 // Thread-safety: one thread at a time, but for `interrupt`.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <lair/deadline.hpp>
@@ -60,6 +61,8 @@ class Channel {
                                                    int stop_fd = -1, Turn turn = Turn::kFirst);
   // Exchanges that are kWatched look for the reply for so long before they sleep, where replies come as quickly. 0: they don't.
   void spin(Duration most) { stream_.spin(most); }
+  // Their small requests and replies change hands there while both ends look.
+  void hand_over_at(os::Handover handover) { stream_.hand_over_at(std::move(handover)); }
   // Around the exchanges of one call: a large reply's memory is not kept until the next one.
   class Exchanges {
    public:
@@ -96,10 +99,12 @@ class Channel {
 
  private:
   NoReply too_long(bool sent) const;
+  bool hand_over(const std::array<std::string_view, 3>& pieces);
 
   os::Stream stream_;
   wire::FrameReader reader_;
   std::uint64_t last_id_ = 0;
+  bool strayed_ = false;  // something was sent after the last first turn: the worker may not have read it yet
 };
 
 }  // namespace lair::worker

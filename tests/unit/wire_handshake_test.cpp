@@ -55,7 +55,7 @@ TEST(Offer, SaysWhatTheProtocolAsksFor) {
   EXPECT_EQ(Json::parse(encode_offer({.files = true}))["args"]["lair"]["features"],
             Json({"cancel", "stream", "callback", "batch", "arrays", "files"}));
   const Json spins = Json::parse(encode_offer({.spin = std::chrono::microseconds(100)}))["args"]["lair"];
-  EXPECT_EQ(spins["features"], Json({"cancel", "stream", "callback", "batch", "arrays", "spin"}));
+  EXPECT_EQ(spins["features"], Json({"cancel", "stream", "callback", "batch", "arrays", "spin", "handover"}));
   EXPECT_EQ(spins["spin"], 100);
 }
 
@@ -83,6 +83,23 @@ TEST(Handshake, AWorkerMayLookForItsCalls) {
   Json reply = good_reply();
   reply["result"]["lair"]["features"] = {"cancel", "spin"};
   EXPECT_TRUE(announced(reply).spins);
+}
+
+TEST(Handshake, AWorkerMayAnnounceMemory) {
+  EXPECT_EQ(announced(good_reply()).journal_fd, -1);
+  EXPECT_EQ(announced(good_reply()).handover_fd, -1);
+  Json reply = good_reply();
+  reply["result"]["lair"].update({{"journal", 5}, {"handover", 6}});
+  EXPECT_EQ(announced(reply).journal_fd, 5);
+  EXPECT_EQ(announced(reply).handover_fd, 6);
+  for (const char* name : {"journal", "handover"}) {
+    for (const Json& bad : {Json(2), Json(-1), Json("5"), Json(1e9), Json(nullptr)}) {
+      Json wrong = good_reply();
+      wrong["result"]["lair"][name] = bad;
+      EXPECT_THAT(malformed(wrong.dump()),
+                  HasSubstr(std::string(name) + " is not a descriptor: " + bad.dump()));
+    }
+  }
 }
 
 TEST(Handshake, AProtocolTwoWorkerKnowsWhatItAnnouncedAndTheStandardCommands) {

@@ -1,6 +1,6 @@
 // Small frames in memory that is shared with the host, left there only for who looks for one just then: see src/os/handover.hpp, and
 // docs/protocol.md, "Handing over".
-#define _GNU_SOURCE  // memfd_create
+#define _GNU_SOURCE 1  // memfd_create; as some Pythons define it
 #include "loop.h"
 
 #include <fcntl.h>

@@ -35,6 +35,11 @@ def start(function: Callable[[], None]) -> None:
         raise
 
 
+def forget() -> None:
+    """In a forked child, which has none of them."""
+    _starting.clear()
+
+
 def let_begin() -> None:
     """Waits until all have begun. To be called before the interpreter ends."""
     for beginning in list(_starting):

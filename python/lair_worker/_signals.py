@@ -25,7 +25,7 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from _thread import get_ident
 
-from lair_worker import _codec
+from lair_worker import _background, _codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def let_forks_go(channel: Channel, ending: Ending) -> None:
 
     def in_child() -> None:
         channel.detach()
+        _background.forget()
         if _codec.native is not None:
             _codec.native.forget_handover()
         if channel.door is not None:

@@ -10,8 +10,7 @@
 enum { ASLEEP, LOOKS, WRITING, FULL };
 
 typedef struct {
-  _Atomic uint32_t state;
-  uint32_t size;
+  _Atomic uint32_t state, size;
   unsigned char data[HANDOVER_MOST];
 } Box;
 
@@ -69,7 +68,8 @@ int hand_over(struct Page *page, const Buffer *frame) {
 }
 
 static size_t copy(const Box *box, void *data) {
-  const size_t size = box->size < HANDOVER_MOST ? box->size : HANDOVER_MOST;
+  const size_t said = atomic_load_explicit(&box->size, memory_order_relaxed);
+  const size_t size = said < HANDOVER_MOST ? said : HANDOVER_MOST;
   memcpy(data, box->data, size);
   return size;
 }
@@ -89,6 +89,7 @@ ssize_t end_look(struct Page *page, void *data, ssize_t count) {
   if (atomic_exchange(&box->state, ASLEEP) != FULL) return count;
   unsigned char frame[HANDOVER_MOST];
   const size_t size = copy(box, frame);
+  if (size == 0) return count;
   const size_t behind = count > 0 ? (size_t)count : 0;  // an error, or the end, is there the next time, too
   memmove((unsigned char *)data + size, data, behind);
   memcpy(data, frame, size);

@@ -57,7 +57,7 @@ typedef struct Loop {
   // wait.c: the longest time to look before it sleeps, seconds; until when it does not; whether the wait before was as short.
   double spin, rests_until;
   int was_short;
-  int strayed;  // something was sent after the last RESULT: the host may not have read it yet
+  int strayed;  // something was sent after the last frame of a call: the host may not have read it yet
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's

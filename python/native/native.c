@@ -305,7 +305,7 @@ static void open_journal(Loop *loop) {
 
 static PyObject *serve(PyObject *module, PyObject *protocol) {
   Names *names = PyModule_GetState(module);
-  Loop loop = {.names = names, .protocol = protocol};
+  Loop loop = {.names = names, .protocol = protocol, .strayed = 1};  // by READY
   PyObject *buffer = NULL, *result = NULL;
   if ((loop.channel = PyObject_GetAttr(protocol, names->_channel)) &&
       (loop.worker = PyObject_GetAttr(protocol, names->_worker)) &&

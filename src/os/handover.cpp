@@ -37,7 +37,7 @@ bool Handover::give(const Piece* pieces, std::size_t count) {
   if (size > kMost || !out_->state.compare_exchange_strong(expected, Box::kWriting)) return false;
   char* to = out_->data;
   for (std::size_t i = 0; i < count; to += pieces[i++].size) std::memcpy(to, pieces[i].data, pieces[i].size);
-  out_->size = static_cast<std::uint32_t>(size);
+  out_->size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
   expected = Box::kWriting;
   return out_->state.compare_exchange_strong(expected, Box::kFull);
 }
@@ -58,7 +58,7 @@ std::size_t Handover::look_away(char* data) {
 }
 
 std::size_t Handover::copy(const Box& box, char* data) {
-  const std::size_t size = std::min<std::size_t>(box.size, kMost);
+  const std::size_t size = std::min<std::size_t>(box.size.load(std::memory_order_relaxed), kMost);
   std::memcpy(data, box.data, size);
   return size;
 }

@@ -27,7 +27,7 @@ class Handover {
     enum State : std::uint32_t { kAsleep, kLooks, kWriting, kFull };
     static constexpr std::size_t kMost = 2040;
     std::atomic<std::uint32_t> state;
-    std::uint32_t size;
+    std::atomic<std::uint32_t> size;
     char data[kMost];
   };
   struct Page {

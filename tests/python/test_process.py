@@ -129,3 +129,20 @@ def test_threads_of_the_sdk_begin_before_the_interpreter_ends(start):
     """
     worker = start(program, script=True)
     assert worker.expect_end() == ""
+
+
+def test_a_forked_child_waits_for_no_thread_to_begin(greeted):
+    worker = greeted(
+        """
+        import os
+        from lair_worker import _background
+        def child_waits():
+            _background._starting.append(None)  # one that has not begun when the child is forked
+            child = os.fork()
+            if not child:
+                os._exit(len(_background._starting))
+            _background._starting.clear()
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        """
+    )
+    assert worker.call("child_waits") == 0

@@ -36,7 +36,7 @@ bool Handover::give(const Piece* pieces, std::size_t count) {
   std::uint32_t expected = Box::kLooks;
   if (size > kMost || !out_->state.compare_exchange_strong(expected, Box::kWriting)) return false;
   char* to = out_->data;
-  for (std::size_t i = 0; i < count; to += pieces[i++].size) std::memcpy(to, pieces[i].data, pieces[i].size);
+  for (std::size_t i = 0; i < count; ++i) to = std::copy_n(pieces[i].data, pieces[i].size, to);
   out_->size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
   expected = Box::kWriting;
   return out_->state.compare_exchange_strong(expected, Box::kFull);

@@ -183,7 +183,9 @@ class Measurements {
         bare_(settings, lm_, kMost),
         wave_(settings, lm_, kMost, 16, 64) {
     for (const std::size_t workers : {std::size_t{1}, std::size_t{2}, std::size_t{4}}) {
-      by_workers_.push_back({workers, std::make_unique<Programs>(settings, lm_, workers, 1, 2 * workers)});
+      by_workers_.push_back({.workers = workers,
+                             .for_two = std::make_unique<Programs>(settings, lm_, workers, 1, 2 * workers),
+                             .for_one = std::make_unique<Programs>(settings, lm_, workers, 1, workers)});
     }
   }
 
@@ -204,7 +206,8 @@ class Measurements {
 
   struct Sized {
     std::size_t workers;
-    std::unique_ptr<Programs> programs;  // two sessions for each worker
+    std::unique_ptr<Programs> for_two;  // sessions for each worker
+    std::unique_ptr<Programs> for_one;
   };
 
   // Both in turn, now the one and now the other first.
@@ -230,7 +233,7 @@ class Measurements {
     double of_one = 0;
     for (const Sized& each : by_workers_) {
       constexpr std::size_t kTurns = 5;
-      const double seconds = each.programs->seconds_of_turns(2 * each.workers, kTurns);
+      const double seconds = each.for_two->seconds_of_turns(2 * each.workers, kTurns);
       const double rate = static_cast<double>(2 * each.workers * kTurns) / seconds;
       if (each.workers == 1) of_one = rate;
       rows.add("lm_200ms_workers_" + std::to_string(each.workers), kAllCores, rate, "runs/s",
@@ -265,7 +268,7 @@ class Measurements {
         to.seconds += more.seconds;
         to.cpu += more.cpu;
       };
-      const auto of_workers = [&] { return each.programs->cpu(); };
+      const auto of_workers = [&] { return each.for_one->cpu(); };
       for (std::size_t slice = 0; slice < kSlices; ++slice) {
         const auto run_bare = [&] {
           add(bare, spent([&] { return bare_.cpu(each.workers); },
@@ -273,11 +276,11 @@ class Measurements {
         };
         const auto run_lair = [&] {
           add(session,
-              spent(of_workers, [&] { return each.programs->seconds_of_turns(each.workers, kTurns); }));
+              spent(of_workers, [&] { return each.for_one->seconds_of_turns(each.workers, kTurns); }));
           add(loose,
-              spent(of_workers, [&] { return each.programs->seconds_of_loose_turns(each.workers, kTurns); }));
+              spent(of_workers, [&] { return each.for_one->seconds_of_loose_turns(each.workers, kTurns); }));
         };
-        add(ping, spent(of_workers, [&] { return each.programs->seconds_of_pings(each.workers, kTurns); }));
+        add(ping, spent(of_workers, [&] { return each.for_one->seconds_of_pings(each.workers, kTurns); }));
         const bool first = (slice % 2 == 0) == bare_first;
         if (first) run_bare();
         run_lair();

@@ -160,7 +160,7 @@ class Page:
     def go_on(self, late: bool = False) -> None:
         """Lets a frozen worker find what is in its box by now."""
         if late:
-            time.sleep(0.002)  # for it to have looked long enough
+            time.sleep(0.002)  # longer than it may look (spin): so its next step is to stop
             trace(PTRACE_DETACH, self.worker.pid)
         else:
             self.worker.signal(signal.SIGCONT)

@@ -36,24 +36,19 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]
-    """What only few workers need is imported when it is asked for."""
+    """What only few workers need is imported when it is asked for, and stays."""
     if name in ("HostError", "host"):
-        from lair_worker import _host
-
-        return getattr(_host, name)
-    if name in ("Array", "empty"):
-        from lair_worker import _array
-
-        return getattr(_array, name)
-    if name == "ABSENT":
-        from lair_worker import _shared
-
-        return _shared.ABSENT
-    if name == "Session":
-        from lair_worker import _session
-
-        return _session.Session
-    raise AttributeError("module 'lair_worker' has no attribute " + repr(name))
+        from lair_worker import _host as module
+    elif name in ("Array", "empty"):
+        from lair_worker import _array as module
+    elif name == "ABSENT":
+        from lair_worker import _shared as module
+    elif name == "Session":
+        from lair_worker import _session as module
+    else:
+        raise AttributeError("module 'lair_worker' has no attribute " + repr(name))
+    value = globals()[name] = getattr(module, name)
+    return value
 
 
 __all__ = [

@@ -39,6 +39,11 @@ class HostBroken(Exception):
 class Channel:
     """A duplex stream of frames. Not thread-safe; the worker's main thread owns it."""
 
+    __slots__ = (
+        "_buffer", "_descriptors", "_descriptors_in", "_end", "_plain_readinto", "_poll", "_readinto",
+        "_receiver", "_start", "_view", "_write", "door", "max_frame", "sink", "source", "spin",
+    )  # fmt: skip
+
     def __init__(self, source: int, sink: int) -> None:
         self.max_frame = DEFAULT_MAX_FRAME
         self.spin = 0  # for so many microseconds the accelerator looks for a frame before it sleeps (wait.c)

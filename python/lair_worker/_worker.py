@@ -64,6 +64,11 @@ def serve_target(target: str | None, arguments: list[str]) -> NoReturn:
 class Worker:
     """What the protocols and the standard commands share: the commands, the counters and the end."""
 
+    __slots__ = (
+        "_announced", "_broken", "_channel", "_own_channel", "_parent", "_pooled", "_started_by", "_target",
+        "_tells_files", "command_count", "ending", "error_count", "mode", "started", "table",
+    )  # fmt: skip
+
     def __init__(self, target: str | None, arguments: list[str]) -> None:
         self.started = monotonic()
         self.ending = _signals.Ending()

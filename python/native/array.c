@@ -18,17 +18,26 @@ static const Kind kinds[] = {
     {"complex128", ORDER "c16", "", 16},
 };
 
+// Zero-terminated; empty: it is no text, or not all of ASCII.
+static const char *ascii(PyObject *text) {
+  if (!PyUnicode_Check(text) || !PyUnicode_IS_COMPACT_ASCII(text)) return "";
+  const char *bytes = (const char *)PyUnicode_1BYTE_DATA(text);
+  return strlen(bytes) == (size_t)PyUnicode_GET_LENGTH(text) ? bytes : "";
+}
+
 const Kind *kind_of(PyObject *typestr) {
+  const char *wanted = ascii(typestr);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
-    if (PyUnicode_Check(typestr) && PyUnicode_CompareWithASCIIString(typestr, kinds[i].typestr) == 0) return &kinds[i];
+    if (strcmp(wanted, kinds[i].typestr) == 0) return &kinds[i];
   }
   PyErr_Format(PyExc_ValueError, "no type of elements: %R", typestr);
   return NULL;
 }
 
 const Kind *kind_named(PyObject *name) {
-  for (size_t i = 0; PyUnicode_Check(name) && i < sizeof kinds / sizeof *kinds; ++i) {
-    if (PyUnicode_CompareWithASCIIString(name, kinds[i].name) == 0) return &kinds[i];
+  const char *wanted = ascii(name);
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
+    if (strcmp(wanted, kinds[i].name) == 0) return &kinds[i];
   }
   return NULL;
 }
@@ -72,6 +81,13 @@ PyObject *new_block(const Names *names, PyObject *mapping, Py_ssize_t offset, Py
   block->key = key;
   block->ended = ended;
   return (PyObject *)block;
+}
+
+void watch_block(PyObject *block, PyObject *key, PyObject *ended) {
+  Py_INCREF(key);
+  Py_INCREF(ended);
+  ((Block *)block)->key = key;
+  ((Block *)block)->ended = ended;
 }
 
 static PyObject *block_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {

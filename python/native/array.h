@@ -36,6 +36,8 @@ typedef struct View {
 
 // All of these: NULL or -1 with an exception.
 PyObject *new_block(const Names *names, PyObject *mapping, Py_ssize_t offset, Py_ssize_t size, PyObject *key, PyObject *ended);
+// Has it say of its end.
+void watch_block(PyObject *block, PyObject *key, PyObject *ended);
 // `block` is a Block; `type` is View's, or one that derives from it. `strides`: a sequence, or None.
 PyObject *new_view(PyTypeObject *type, PyObject *block, Py_ssize_t first, const Kind *kind, PyObject *shape,
                    PyObject *strides, int readonly);

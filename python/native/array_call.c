@@ -24,8 +24,6 @@ static int natural(PyObject *object, Py_ssize_t *number) {
   return *number >= 0;
 }
 
-static PyObject *key_of(PyObject *segment, PyObject *offset) { return PyTuple_Pack(2, segment, offset); }
-
 // One more view of it. Only the loop's thread counts.
 static int count_view(PyObject *counts, PyObject *key) {
   PyObject *had = PyDict_GetItemWithError(counts, key);
@@ -50,76 +48,86 @@ static PyObject *inner_of(PyObject *args, PyObject *path) {
   return NULL;
 }
 
-// Puts one argument into its place. 0, without an exception: this is for Python to do.
-static int put_argument(const Loop *loop, const ArraySlots *slots, PyTypeObject *type, PyObject *args, PyObject *said) {
-  Py_ssize_t offset, size, first;
-  if (!PyList_CheckExact(said) || PyList_GET_SIZE(said) != 9) return 0;
-  PyObject **part = ((PyListObject *)said)->ob_item, *path = part[0];
-  if (!PyList_CheckExact(path) || !natural(part[2], &offset) || !natural(part[3], &size) || !natural(part[4], &first)) return 0;
-  PyObject *segment = PyDict_GetItemWithError(*slots->_segments, part[1]);
-  PyObject *inner = segment ? inner_of(args, path) : NULL;
-  if (!inner) return PyErr_Occurred() ? -1 : 0;
-  PyObject *step = PyList_GET_ITEM(path, PyList_GET_SIZE(path) - 1);
-  PyObject *key = key_of(part[1], part[2]);
-  PyObject *place = key ? PyTuple_Pack(2, inner, step) : NULL;
-  PyObject *block = place ? new_block(loop->names, segment, offset, size, key, *slots->_ended) : NULL;
-  int done = -1;
-  if (block && count_view(*slots->_counts, key) == 0 && PyList_Append(*slots->_keys, key) == 0 &&
-      PyList_Append(*slots->_places, place) == 0) {
-    const Kind *kind = kind_of(part[5]);
-    PyObject *array = kind ? new_view(type, block, first, kind, part[6], part[7], part[8] != Py_True) : NULL;
-    if (array && PyObject_SetItem(inner, step, array) == 0) done = 1;
-    Py_XDECREF(array);
-  }
-  Py_XDECREF(block);
-  Py_XDECREF(place);
-  Py_XDECREF(key);
-  return done;
-}
-
-static int put_new_list(PyObject **slot) {
-  PyObject *list = PyList_New(0);
-  if (!list) return -1;
-  set_slot(slot, list);
-  Py_DECREF(list);
-  return 0;
-}
-
-static int put_grant(const ArraySlots *slots, PyObject *grant) {
-  if (!grant || grant == Py_None) return 1;
-  if (!PyList_CheckExact(grant) || PyList_GET_SIZE(grant) != 3) return 0;
-  PyObject *key = key_of(PyList_GET_ITEM(grant, 0), PyList_GET_ITEM(grant, 1));
-  const int failed = !key || PyList_Append(*slots->_keys, key) < 0;
-  Py_XDECREF(key);
-  if (failed) return -1;
-  set_slot(slots->_grant, grant);
+// A part of the message, as a number that fits.
+static int is_place(PyObject *number, PyObject *offset, Lent *lent) {
+  Py_ssize_t segment, at;
+  if (!natural(number, &segment) || !natural(offset, &at)) return 0;
+  *lent = (Lent){.segment = segment, .offset = at};
   return 1;
 }
 
-static int enter_with(const Loop *loop, const ArraySlots *slots, PyObject *args, PyObject *said) {
+// Puts one argument into its place. 0, without an exception: this is for Python to do.
+static int put_argument(Loop *loop, PyTypeObject *type, PyObject *args, PyObject *said) {
+  const ArraySlots *slots = &loop->slots;
+  Py_ssize_t size, first;
+  if (loop->lent_count == MOST_LENT || !PyList_CheckExact(said) || PyList_GET_SIZE(said) != 9) return 0;
+  PyObject **part = ((PyListObject *)said)->ob_item, *path = part[0];
+  Lent lent;
+  if (!PyList_CheckExact(path) || !is_place(part[1], part[2], &lent)) return 0;
+  if (!natural(part[3], &size) || !natural(part[4], &first)) return 0;
+  PyObject *segment = PyDict_GetItemWithError(*slots->_segments, part[1]);
+  PyObject *inner = segment ? inner_of(args, path) : NULL;
+  if (!inner) return PyErr_Occurred() ? -1 : 0;
+  const Kind *kind = kind_of(part[5]);
+  lent.block = kind ? new_block(loop->names, segment, lent.offset, size, NULL, NULL) : NULL;
+  if (!lent.block) return -1;
+  PyObject *array = new_view(type, lent.block, first, kind, part[6], part[7], part[8] != Py_True);
+  PyObject *step = PyList_GET_ITEM(path, PyList_GET_SIZE(path) - 1);
+  if (!array || PyObject_SetItem(inner, step, array) < 0) {
+    Py_DECREF(lent.block);
+    Py_XDECREF(array);
+    return -1;
+  }
+  Py_DECREF(array);
+  Py_INCREF(inner);
+  Py_INCREF(step);
+  lent.inner = inner;
+  lent.step = step;
+  loop->lent[loop->lent_count++] = lent;
+  return 1;
+}
+
+static int put_grant(Loop *loop, PyObject *grant) {
+  if (!grant || grant == Py_None) return 1;
+  if (!PyList_CheckExact(grant) || PyList_GET_SIZE(grant) != 3) return 0;
+  if (!is_place(PyList_GET_ITEM(grant, 0), PyList_GET_ITEM(grant, 1), &loop->lent[0])) return 0;
+  loop->lent_count = 1;
+  set_slot(loop->slots._grant, grant);
+  return 1;
+}
+
+static int enter_with(Loop *loop, PyObject *args, PyObject *said) {
   PyObject *in = PyDict_GetItemWithError(said, loop->names->in);
-  PyObject *type = PyObject_GetAttr(slots->arrays, loop->names->_array_type);
-  int done = !type ? -1 : PyErr_Occurred() ? -1 : put_grant(slots, PyDict_GetItemWithError(said, loop->names->out));
+  PyObject *type = PyObject_GetAttr(loop->slots.arrays, loop->names->_array_type);
+  int done = !type ? -1 : PyErr_Occurred() ? -1 : put_grant(loop, PyDict_GetItemWithError(said, loop->names->out));
   if (in && !PyList_CheckExact(in)) done = done > 0 ? 0 : done;
   for (Py_ssize_t i = 0; done > 0 && in && i < PyList_GET_SIZE(in); ++i) {
-    done = put_argument(loop, slots, (PyTypeObject *)type, args, PyList_GET_ITEM(in, i));
+    done = put_argument(loop, (PyTypeObject *)type, args, PyList_GET_ITEM(in, i));
   }
   Py_XDECREF(type);
   return done;
 }
 
-// Takes the arrays away again; a list of the keys that this call has had.
-static int take_back(const ArraySlots *slots) {
-  int failed = 0;
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(*slots->_places); ++i) {
-    PyObject *place = PyList_GET_ITEM(*slots->_places, i);
+// Takes the arrays away again.
+static void take_back(Loop *loop) {
+  for (int i = 0; i < loop->lent_count; ++i) {
+    Lent *lent = &loop->lent[i];
+    if (!lent->inner) continue;
     // The command may have changed its arguments: then there is nothing to take away.
-    if (PyObject_SetItem(PyTuple_GET_ITEM(place, 0), PyTuple_GET_ITEM(place, 1), Py_None) < 0) PyErr_Clear();
+    if (PyObject_SetItem(lent->inner, lent->step, Py_None) < 0) PyErr_Clear();
+    Py_CLEAR(lent->inner);
+    Py_CLEAR(lent->step);
   }
-  if (put_new_list(slots->_places) < 0 || put_new_list(slots->_rooms) < 0) failed = -1;
-  set_slot(slots->_call, Py_None);
-  set_slot(slots->_grant, Py_None);
-  return failed;
+  set_slot(loop->slots._call, Py_None);
+  set_slot(loop->slots._grant, Py_None);
+}
+
+// Of a call that is not made, or does not end. An exception stays.
+static void give_up(Loop *loop) {
+  PyObject *error = PyErr_Occurred() ? take_exception() : NULL;
+  take_back(loop);
+  while (loop->lent_count > 0) Py_CLEAR(loop->lent[--loop->lent_count].block);
+  raise_again(error);
 }
 
 // 1: they are in their places; 0, with nothing changed: this is for Python to do.
@@ -128,15 +136,23 @@ static int enter(Loop *loop, PyObject *call, PyObject *args, PyObject *said) {
   if (!PyDict_CheckExact(said) || PyDict_GetItemWithError(said, loop->names->dropped)) return 0;
   int done = PyErr_Occurred() ? -1 : find_slots(loop);
   if (done <= 0) return done;
-  if (put_new_list(slots->_places) < 0 || put_new_list(slots->_keys) < 0 || put_new_list(slots->_rooms) < 0) return -1;
-  set_slot(slots->_grant, Py_None);
   set_slot(slots->_call, call);
-  done = enter_with(loop, slots, args, said);
+  done = enter_with(loop, args, said);
   if (done > 0) return 1;
   // Python does it all again, and finds the words for what is wrong.
   if (done < 0 && PyErr_ExceptionMatches(PyExc_Exception)) PyErr_Clear();
-  if (PyErr_Occurred()) return -1;
-  return take_back(slots);
+  give_up(loop);
+  return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *key_of(const Lent *lent) { return Py_BuildValue("(nn)", lent->segment, lent->offset); }
+
+static int put_new_list(PyObject **slot) {
+  PyObject *list = PyList_New(0);
+  if (!list) return -1;
+  set_slot(slot, list);
+  Py_DECREF(list);
+  return 0;
 }
 
 // The views that have ended since are no longer counted; their keys are the call's, too.
@@ -157,46 +173,96 @@ static int count_ended(const ArraySlots *slots) {
   return 0;
 }
 
-// RELEASE of those of which there is no view any more, as a frame; empty: there are none.
-static int put_release(const Loop *loop, const ArraySlots *slots, PyObject *number, Buffer *frame) {
-  PyObject *generation = PyLong_FromLongLong(loop->generation), *released = PyList_New(0), *seen = PySet_New(NULL);
-  int failed = !generation || !released || !seen;
+// What Python code knows of: the keys of all, and of those that somebody still looks at, that they say so when that has ended.
+static int tell_python(Loop *loop) {
+  const ArraySlots *slots = &loop->slots;
+  int failed = 0;
+  for (int i = 0; i < loop->lent_count; ++i) {
+    Lent *lent = &loop->lent[i];
+    PyObject *key = key_of(lent);
+    failed |= !key || PyList_Append(*slots->_keys, key) < 0;
+    // One reference is ours; all others are views, which can become more only by way of one that there is.
+    if (!failed && lent->block && Py_REFCNT(lent->block) > 1) {
+      failed = count_view(*slots->_counts, key) < 0;
+      if (!failed) watch_block(lent->block, key, *slots->_ended);
+    }
+    Py_XDECREF(key);
+    Py_CLEAR(lent->block);
+  }
+  loop->lent_count = 0;
+  return failed ? -1 : 0;
+}
+
+// Whether nobody looks at anything, and nobody has: then it can all be released, and Python need not know of it.
+static int is_all_free(const Loop *loop) {
+  const ArraySlots *slots = &loop->slots;
+  if (PyList_GET_SIZE(*slots->_ended) || PyList_GET_SIZE(*slots->_keys) || PyDict_GET_SIZE(*slots->_counts)) return 0;
+  for (int i = 0; i < loop->lent_count; ++i) {
+    if (loop->lent[i].block && Py_REFCNT(loop->lent[i].block) > 1) return 0;
+  }
+  return 1;
+}
+
+static int is_first(const Loop *loop, int one) {
+  for (int i = 0; i < one; ++i) {
+    if (loop->lent[i].segment == loop->lent[one].segment && loop->lent[i].offset == loop->lent[one].offset) return 0;
+  }
+  return 1;
+}
+
+static int put_release_head(const Loop *loop, PyObject *number, Buffer *frame, size_t count) {
+  const unsigned char head[6] = {0, 0, 0, 0, 0x94, RELEASE};
+  return put_bytes(frame, head, sizeof head) < 0 || put_value(frame, number, 1) < 0 ||
+                 put_number(frame, loop->generation) < 0 || put_array(frame, count) < 0
+             ? -1
+             : 0;
+}
+
+// RELEASE of all of them, as a frame; empty: there are none.
+static int release_all(Loop *loop, PyObject *number, Buffer *frame) {
+  size_t count = 0;
+  for (int i = 0; i < loop->lent_count; ++i) count += (size_t)is_first(loop, i);
+  int failed = count && put_release_head(loop, number, frame, count) < 0;
+  for (int i = 0; i < loop->lent_count; ++i) {
+    const Lent *lent = &loop->lent[i];
+    if (!failed && is_first(loop, i)) {
+      failed = put_array(frame, 2) < 0 || put_number(frame, lent->segment) < 0 || put_number(frame, lent->offset) < 0;
+    }
+    Py_CLEAR(loop->lent[i].block);
+  }
+  loop->lent_count = 0;
+  if (count && !failed) put_frame_length(frame);
+  return failed ? -1 : 0;
+}
+
+// The same of those of which there is no view any more.
+static int release_some(Loop *loop, PyObject *number, Buffer *frame) {
+  const ArraySlots *slots = &loop->slots;
+  if (tell_python(loop) < 0 || count_ended(slots) < 0) return -1;
+  PyObject *released = PyList_New(0), *seen = PySet_New(NULL);
+  int failed = !released || !seen;
   for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(*slots->_keys); ++i) {
     PyObject *key = PyList_GET_ITEM(*slots->_keys, i);
     const int held = PyDict_Contains(*slots->_counts, key);
     const int again = held ? 1 : PySet_Contains(seen, key);
     failed = held < 0 || again < 0 || (!again && (PySet_Add(seen, key) < 0 || PyList_Append(released, key) < 0));
   }
-  const unsigned char kind = RELEASE;
-  if (!failed && PyList_GET_SIZE(released) > 0) {
-    failed = put_bytes(frame, "\0\0\0", 4) < 0 || put_array(frame, 4) < 0 || put_bytes(frame, &kind, 1) < 0 ||
-             put_value(frame, number, 1) < 0 || put_value(frame, generation, 1) < 0 || put_value(frame, released, 1) < 0;
-    put_frame_length(frame);
-  }
-  Py_XDECREF(generation);
+  const Py_ssize_t count = failed ? 0 : PyList_GET_SIZE(released);
+  if (count) failed = put_release_head(loop, number, frame, (size_t)count) < 0;
+  for (Py_ssize_t i = 0; !failed && i < count; ++i) failed = put_value(frame, PyList_GET_ITEM(released, i), 2) < 0;
+  if (count && !failed) put_frame_length(frame);
   Py_XDECREF(released);
   Py_XDECREF(seen);
-  return failed ? -1 : 0;
+  return failed || put_new_list(slots->_keys) < 0 ? -1 : 0;
 }
 
-static int leave(const Loop *loop, PyObject *number, Buffer *frame) {
-  const ArraySlots *slots = &loop->slots;
-  if (take_back(slots) < 0 || count_ended(slots) < 0 || put_release(loop, slots, number, frame) < 0) return -1;
-  return put_new_list(slots->_keys);
+static int leave(Loop *loop, PyObject *number, Buffer *frame) {
+  take_back(loop);
+  if (PyList_GET_SIZE(*loop->slots._rooms) && put_new_list(loop->slots._rooms) < 0) return -1;
+  return is_all_free(loop) ? release_all(loop, number, frame) : release_some(loop, number, frame);
 }
 
 // --- results -----------------------------------------------------------------------------------------
-
-// The block's key, if it is room that this call has had: borrowed.
-static PyObject *room_of(const ArraySlots *slots, const View *view) {
-  PyObject *key = ((Block *)view->block)->key;
-  for (Py_ssize_t i = 0; key && i < PyList_GET_SIZE(*slots->_rooms); ++i) {
-    PyObject *room = PyList_GET_ITEM(*slots->_rooms, i);
-    const int same = PyTuple_CheckExact(room) ? PyObject_RichCompareBool(PyTuple_GET_ITEM(room, 2), key, Py_EQ) : 0;
-    if (same != 0) return same < 0 ? NULL : key;
-  }
-  return NULL;
-}
 
 // A tuple of numbers; NULL: it is no plain shape.
 static PyObject *plain_shape(PyObject *shape, const Kind *kind, Py_ssize_t *size) {
@@ -215,19 +281,27 @@ static PyObject *plain_shape(PyObject *shape, const Kind *kind, Py_ssize_t *size
 // The room in use: as Arrays.room.
 static PyObject *take_grant(Loop *loop, Py_ssize_t size) {
   const ArraySlots *slots = &loop->slots;
-  if (!PyList_CheckExact(*slots->_grant) || PyList_GET_SIZE(*slots->_grant) != 3) return NULL;
-  PyObject **grant = ((PyListObject *)*slots->_grant)->ob_item;
-  PyObject *segment = PyDict_GetItemWithError(*slots->_segments, grant[0]);
-  Py_ssize_t offset, length;
-  if (!segment || !natural(grant[1], &offset) || !natural(grant[2], &length) || size > length) return NULL;
-  PyObject *key = key_of(grant[0], grant[1]);
-  PyObject *block = key ? new_block(loop->names, segment, offset, length, key, *slots->_ended) : NULL;
-  PyObject *room = block ? Py_BuildValue("NOO", PyLong_FromVoidPtr(((Block *)block)->data), grant[2], key) : NULL;
-  if (!room || count_view(*slots->_counts, key) < 0 || PyList_Append(*slots->_rooms, room) < 0) Py_CLEAR(block);
-  if (block) set_slot(slots->_grant, Py_None);
+  PyObject *grant = *slots->_grant;
+  Py_ssize_t length;
+  if (!loop->lent_count || loop->lent[0].inner || !PyList_CheckExact(grant)) return NULL;
+  PyObject *segment = PyDict_GetItemWithError(*slots->_segments, PyList_GET_ITEM(grant, 0));
+  if (!segment || !natural(PyList_GET_ITEM(grant, 2), &length) || size > length) return NULL;
+  PyObject *block = new_block(loop->names, segment, loop->lent[0].offset, length, NULL, NULL);
+  if (!block) return NULL;
+  set_slot(slots->_grant, Py_None);
+  Py_INCREF(block);
+  return loop->lent[0].block = block;
+}
+
+int show_room(Loop *loop) {
+  const Block *block = loop->lent_count ? (Block *)loop->lent[0].block : NULL;
+  if (!block || loop->lent[0].inner || PyList_GET_SIZE(*loop->slots._rooms)) return 0;
+  PyObject *key = key_of(&loop->lent[0]);
+  PyObject *room = key ? Py_BuildValue("NnO", PyLong_FromVoidPtr(block->data), block->size, key) : NULL;
+  const int failed = !room || PyList_Append(*loop->slots._rooms, room) < 0;
   Py_XDECREF(room);
   Py_XDECREF(key);
-  return block;
+  return failed ? -1 : 0;
 }
 
 PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count) {
@@ -252,17 +326,15 @@ PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t coun
 
 int put_array_result(Loop *loop, PyObject *number, PyObject *value) {
   const View *view = (View *)value;
-  PyObject *key = loop->slots.arrays && view->contiguous ? room_of(&loop->slots, view) : NULL;
-  if (!key) return PyErr_Occurred() ? -1 : 0;
-  PyObject *shape = PyObject_GetAttr(value, loop->names->shape);
-  PyObject *place = shape ? Py_BuildValue("[[[]OOnsOO]]", PyTuple_GET_ITEM(key, 0), PyTuple_GET_ITEM(key, 1), view->first,
-                                          view->kind->typestr, shape, Py_None)
-                          : NULL;
-  const int failed = !place || put_head(loop, RESULT, number, 5) < 0 || put_value(&loop->out, Py_None, 1) < 0 ||
-                     put_value(&loop->out, place, 1) < 0;
-  Py_XDECREF(shape);
-  Py_XDECREF(place);
-  return failed ? -1 : 1;
+  const Lent *room = &loop->lent[0];
+  if (!loop->lent_count || room->inner || room->block != view->block || !view->contiguous) return 0;
+  Buffer *out = &loop->out;
+  int failed = put_head(loop, RESULT, number, 5) < 0 || put_value(out, Py_None, 1) < 0 || put_array(out, 1) < 0 ||
+               put_array(out, 7) < 0 || put_array(out, 0) < 0 || put_number(out, room->segment) < 0 ||
+               put_number(out, room->offset) < 0 || put_number(out, view->first) < 0 ||
+               put_ascii(out, view->kind->typestr) < 0 || put_array(out, (size_t)view->dimensions) < 0;
+  for (Py_ssize_t i = 0; !failed && i < view->dimensions; ++i) failed = put_number(out, view->shape[i]) < 0;
+  return failed || put_value(out, Py_None, 1) < 0 ? -1 : 1;
 }
 
 // --- a call ------------------------------------------------------------------------------------------
@@ -302,8 +374,9 @@ PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double
   PyObject *call = new_context(loop, message, received), *reply = NULL;
   PyObject *said = PyDict_GetItemWithError(PyList_GET_ITEM(message, 5), loop->names->arrays);
   if (call && said && enter(loop, call, PyList_GET_ITEM(message, 4), said) > 0) {
-    reply = answer_call(loop, call, function, message);
     loop->ahead.size = 0;
+    reply = answer_call(loop, call, function, message);
+    if (!reply) give_up(loop);
     if (reply && leave(loop, PyList_GET_ITEM(message, 1), &loop->ahead) < 0) Py_CLEAR(reply);
     if (reply) reply = reply_after(loop, reply);
   }

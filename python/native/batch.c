@@ -63,10 +63,8 @@ static int put_count(Buffer *out, size_t count) {
 static int open_frame(Batch *batch) {
   Buffer *out = &batch->out;
   out->size = batch->errors.size = batch->count = batch->failed = 0;
-  PyObject *generation = PyLong_FromLongLong(batch->loop->generation);
-  const int failed = !generation || put_bytes(out, "\0\0\0\0\x95\0", 6) < 0 || put_value(out, batch->number, 1) < 0 ||
-                     put_value(out, generation, 1) < 0;
-  Py_XDECREF(generation);
+  const int failed = put_bytes(out, "\0\0\0\0\x95\0", 6) < 0 || put_value(out, batch->number, 1) < 0 ||
+                     put_number(out, batch->loop->generation) < 0;
   batch->head = out->size;
   return failed || put_count(out, 0) < 0 ? -1 : 0;
 }
@@ -155,7 +153,7 @@ static int run_item(Batch *batch, PyObject *call, PyObject *function, PyObject *
 
 // The context of the next item: the same again, unless somebody has kept it, or something has taken it down.
 static int next_context(Batch *batch, PyObject **call, PyObject *message, double started) {
-  const Loop *loop = batch->loop;
+  Loop *loop = batch->loop;
   if (*call && Py_REFCNT(*call) == 2) {
     PyObject *time = PyFloat_FromDouble(started);
     if (!time) return -1;
@@ -165,7 +163,8 @@ static int next_context(Batch *batch, PyObject **call, PyObject *message, double
   }
   Py_XDECREF(*call);
   *call = new_context(loop, message, started);
-  if (!*call || !(batch->received = slot_of(*call, loop->names->_received))) return -1;
+  if (!*call) return -1;
+  batch->received = slot_at(*call, loop->context[AT__received]);
   return set_current(loop, *call);
 }
 
@@ -227,11 +226,8 @@ PyObject *serve_batch(Loop *loop, PyObject *message, PyObject *function, double 
     const Py_ssize_t begun = run_items(&batch, &call, message, function, received);
     PyObject *failure = begun < 0 ? take_exception() : NULL;
     if (set_current(loop, Py_None) < 0 && !failure) failure = take_exception();
-    if (failure) {
-      PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-      Py_DECREF(failure);
-      failed = 1;
-    }
+    failed = failure != NULL;
+    raise_again(failure);
     if (begun > 0 && !failed) failed = put_cancelled(&batch, begun) < 0 || send_frame(loop, &batch.out) < 0;
     if (begun == 0 && !failed) failed = flush(&batch, RESULT) < 0;
   }

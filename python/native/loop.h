@@ -21,7 +21,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
 #define NAMES(X) \
   X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) \
   X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) X(_max_frame) \
-  X(_midcall) X(_odd_result) X(_places) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) X(_take) \
+  X(_midcall) X(_odd_result) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) X(_take) \
   X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) \
   X(command_count) X(conclude) X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) \
   X(look_for_cancel) X(meta) X(midcall) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
@@ -38,15 +38,33 @@ typedef struct {
 } Names;
 
 // Where the Arrays of _arrays.py has these.
-#define ARRAY_SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_places) X(_keys) X(_grant) X(_rooms)
+#define ARRAY_SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_keys) X(_grant) X(_rooms)
 typedef struct {
   PyObject *arrays;  // whose they are, and which the protocol keeps; NULL: there is none yet
 #define SLOT(name) PyObject **name;
   ARRAY_SLOTS(SLOT)
 } ArraySlots;
 
+// A block of the host's that the running call has: an argument's, or, at the front, room for its result.
+#define MOST_LENT 16
+typedef struct {
+  Py_ssize_t segment, offset;
+  PyObject *block;         // NULL: room that is not in use
+  PyObject *inner, *step;  // its place among the arguments; NULL: it is room
+} Lent;
+
+// Where a Context has these.
+#define CONTEXT_NAMES(X) X(command) X(meta) X(_received) X(number) X(told)
+enum {
+#define PLACE(name) AT_##name,
+  CONTEXT_NAMES(PLACE)
+#undef PLACE
+  CONTEXT_SLOTS
+};
+
 typedef struct Loop {
   Names *names;
+  PyObject *known[LAIR_KNOWN];  // commands and keys that have come
   PyObject *protocol, *channel, *worker, *ending, *door, *table, *context_type, *context_var;
   Py_buffer buffer;  // the channel's: what fits into it is read into it
   Buffer out;
@@ -56,14 +74,20 @@ typedef struct Loop {
   int source, sink;
   // wait.c: the longest time to look before it sleeps, seconds; until when it does not; whether the wait before was as short.
   double spin, rests_until;
+  double received;  // when the last frame had come
   int was_short;
   int strayed;  // something was sent after the last frame of a call: the host may not have read it yet
   int batches;  // BATCH is one of the features
   struct Journal *journal;  // mapped; NULL: there is none
   PyObject **armed, **hit, **rung;  // the door's
+  PyObject **requested, **counted, **held;  // the ending's; the worker's command_count; the channel's _end
+  Py_ssize_t context[CONTEXT_SLOTS];        // where a Context has CONTEXT_NAMES
+  int lingers;  // the context of the last call is still current
   PyObject *credit;   // of the call that runs, borrowed: it is to give a stream; or NULL
   PyObject *session;  // its number, borrowed; NULL: the call belongs to none
   ArraySlots slots;
+  Lent lent[MOST_LENT];
+  int lent_count;
 } Loop;
 
 // As Journal in _batch.py. The host reads it when this process is dead, so what counts is the order of the writes.
@@ -77,8 +101,12 @@ typedef struct Journal {
 } Journal;
 
 PyObject *take_exception(void);
+void raise_again(PyObject *error);  // as take_exception gave it; NULL: there was none
 // Where an object of a class with __slots__ keeps this one; NULL with an exception. Reading it costs no look-up.
 PyObject **slot_of(PyObject *object, PyObject *name);
+// The same for every object of the type; -1 with an exception.
+Py_ssize_t place_of(PyObject *type, PyObject *name);
+static inline PyObject **slot_at(PyObject *object, Py_ssize_t place) { return (PyObject **)(void *)((char *)object + place); }
 // As `*slot = value` in Python.
 static inline void set_slot(PyObject **slot, PyObject *value) {
   PyObject *old = *slot;
@@ -90,11 +118,14 @@ static inline void set_slot(PyObject **slot, PyObject *value) {
 // All of these: NULL or -1 with an exception.
 // Context(...), as its __init__ would make it.
 PyObject *new_context(const Loop *loop, PyObject *message, double received);
-int set_current(const Loop *loop, PyObject *call);
+int set_current(Loop *loop, PyObject *call);
+// A call's context stays current when it has ended, until the next one's takes its place, or this is called: where nothing comes at
+// once, or Python code takes over. To change it is an eighth of what an empty call takes here.
+int forget_context(Loop *loop);
 int count_calls(const Loop *loop, Py_ssize_t calls);
 // A command, armed. 1: it gave `value`; 0: `reply` answers it, or is None: it is cancelled.
 int run_call(const Loop *loop, PyObject *call, PyObject *function, PyObject *args, PyObject **value, PyObject **reply);
-PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value);
+PyObject *odd_result(Loop *loop, PyObject *call, PyObject *value);
 PyObject *too_long(const Loop *loop, PyObject *number, size_t length);
 // send.c: a frame, for whose length there are four bytes at its front.
 int send_frame(Loop *loop, Buffer *frame);
@@ -103,7 +134,7 @@ int send_framed(Loop *loop, Buffer *frame);  // which has its length
 // The same for the last frame of a call, which may have a RELEASE in front: the host has read it when it sends the next call.
 int send_last(Loop *loop, Buffer *frame);
 PyObject *write_from(PyObject *module, PyObject *source);
-// native.c: [kind, number, generation, of an array of so many elements, into loop->out.
+// native.c: [kind, number, generation, of an array of so many elements, up to 15, into loop->out.
 int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count);
 // A call, from its being armed to its answer: its payload, or None: it is the frame in loop->out.
 PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *message);
@@ -149,3 +180,5 @@ PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double
 PyObject *empty_granted(PyObject *module, PyObject *const *args, Py_ssize_t count);
 // 1: the value is an array, and loop->out its RESULT; 0: it is none that can go as it is.
 int put_array_result(Loop *loop, PyObject *number, PyObject *value);
+// Has Arrays.result find the room in use. -1 with an exception.
+int show_room(Loop *loop);

@@ -35,7 +35,7 @@ int put_bytes(Buffer *out, const void *bytes, size_t count) {
 }
 
 // A type byte and a big-endian number of `width` bytes.
-static int put_number(Buffer *out, unsigned char type, uint64_t number, int width) {
+static int put_bits(Buffer *out, unsigned char type, uint64_t number, int width) {
   unsigned char bytes[9];
   bytes[0] = type;
   for (int i = width; i > 0; --i, number >>= 8) bytes[i] = (unsigned char)number;
@@ -44,15 +44,21 @@ static int put_number(Buffer *out, unsigned char type, uint64_t number, int widt
 
 // A length: within the type byte if it is below `most`, else in 1 (if `type8`), 2 or 4 bytes.
 static int put_length(Buffer *out, size_t length, int fixed, size_t most, int type8, int type16) {
-  if (length < most) return put_number(out, (unsigned char)(fixed | (int)length), 0, 0);
-  if (type8 && length < 0x100) return put_number(out, (unsigned char)type8, length, 1);
-  if (length < 0x10000) return put_number(out, (unsigned char)type16, length, 2);
-  if (length <= 0xffffffff) return put_number(out, (unsigned char)(type16 + 1), length, 4);
+  if (length < most) return put_bits(out, (unsigned char)(fixed | (int)length), 0, 0);
+  if (type8 && length < 0x100) return put_bits(out, (unsigned char)type8, length, 1);
+  if (length < 0x10000) return put_bits(out, (unsigned char)type16, length, 2);
+  if (length <= 0xffffffff) return put_bits(out, (unsigned char)(type16 + 1), length, 4);
   PyErr_SetString(PyExc_OverflowError, "longer than MessagePack can say");
   return -1;
 }
 
 int put_array(Buffer *out, size_t count) { return put_length(out, count, 0x90, 16, 0, 0xdc); }
+
+static int put_utf8(Buffer *out, const char *bytes, size_t size) {
+  return put_length(out, size, 0xa0, 32, 0xd9, 0xda) < 0 ? -1 : put_bytes(out, bytes, size);
+}
+
+int put_ascii(Buffer *out, const char *text) { return put_utf8(out, text, strlen(text)); }
 
 static int put_text(Buffer *out, PyObject *text) {
   Py_ssize_t size;
@@ -67,10 +73,24 @@ static int put_text(Buffer *out, PyObject *text) {
     bytes = PyBytes_AS_STRING(encoded);
     size = PyBytes_GET_SIZE(encoded);
   }
-  int failed = put_length(out, (size_t)size, 0xa0, 32, 0xd9, 0xda);
-  if (!failed) failed = put_bytes(out, bytes, (size_t)size);
+  const int failed = put_utf8(out, bytes, (size_t)size);
   Py_XDECREF(encoded);
   return failed;
+}
+
+int put_number(Buffer *out, long long number) {
+  const uint64_t bits = (uint64_t)number;
+  if (number >= -32 && number < 0x80) return put_bits(out, (unsigned char)bits, 0, 0);
+  if (number >= 0) {
+    if (number < 0x100) return put_bits(out, 0xcc, bits, 1);
+    if (number < 0x10000) return put_bits(out, 0xcd, bits, 2);
+    if (number <= 0xffffffff) return put_bits(out, 0xce, bits, 4);
+    return put_bits(out, 0xcf, bits, 8);
+  }
+  if (number >= INT8_MIN) return put_bits(out, 0xd0, bits, 1);
+  if (number >= INT16_MIN) return put_bits(out, 0xd1, bits, 2);
+  if (number >= INT32_MIN) return put_bits(out, 0xd2, bits, 4);
+  return put_bits(out, 0xd3, bits, 8);
 }
 
 static int put_integer(Buffer *out, PyObject *value) {
@@ -79,25 +99,14 @@ static int put_integer(Buffer *out, PyObject *value) {
   if (overflow > 0) {
     const unsigned long long large = PyLong_AsUnsignedLongLong(value);
     if (large == (unsigned long long)-1 && PyErr_Occurred()) return -1;
-    return put_number(out, 0xcf, large, 8);
+    return put_bits(out, 0xcf, large, 8);
   }
   if (overflow < 0) {
     PyErr_SetString(PyExc_OverflowError, "an integer outside -2^63 to 2^64-1");
     return -1;
   }
   if (number == -1 && PyErr_Occurred()) return -1;
-  const uint64_t bits = (uint64_t)number;
-  if (number >= -32 && number < 0x80) return put_number(out, (unsigned char)bits, 0, 0);
-  if (number >= 0) {
-    if (number < 0x100) return put_number(out, 0xcc, bits, 1);
-    if (number < 0x10000) return put_number(out, 0xcd, bits, 2);
-    if (number <= 0xffffffff) return put_number(out, 0xce, bits, 4);
-    return put_number(out, 0xcf, bits, 8);
-  }
-  if (number >= INT8_MIN) return put_number(out, 0xd0, bits, 1);
-  if (number >= INT16_MIN) return put_number(out, 0xd1, bits, 2);
-  if (number >= INT32_MIN) return put_number(out, 0xd2, bits, 4);
-  return put_number(out, 0xd3, bits, 8);
+  return put_number(out, number);
 }
 
 static int put_float(Buffer *out, double number) {
@@ -107,7 +116,7 @@ static int put_float(Buffer *out, double number) {
     return -1;
   }
   memcpy(&bits, &number, sizeof bits);
-  return put_number(out, 0xcb, bits, 8);
+  return put_bits(out, 0xcb, bits, 8);
 }
 
 // As json.dumps writes it.
@@ -215,9 +224,9 @@ static int put_container(Buffer *out, PyObject *value, int depth) {
 }
 
 int put_value(Buffer *out, PyObject *value, int depth) {
-  if (value == Py_None) return put_number(out, 0xc0, 0, 0);
-  if (value == Py_False) return put_number(out, 0xc2, 0, 0);
-  if (value == Py_True) return put_number(out, 0xc3, 0, 0);
+  if (value == Py_None) return put_bits(out, 0xc0, 0, 0);
+  if (value == Py_False) return put_bits(out, 0xc2, 0, 0);
+  if (value == Py_True) return put_bits(out, 0xc3, 0, 0);
   if (PyUnicode_Check(value)) return put_text(out, value);
   if (PyLong_Check(value)) return put_integer(out, value);
   if (PyFloat_Check(value)) return put_float(out, PyFloat_AS_DOUBLE(value));
@@ -230,6 +239,7 @@ int put_value(Buffer *out, PyObject *value, int depth) {
 
 typedef struct {
   const unsigned char *begin, *at, *end;
+  PyObject **known;  // or NULL
 } Reader;
 
 static PyObject *refuse(const Reader *in, const char *what) {
@@ -252,6 +262,24 @@ static PyObject *get_text(Reader *in, size_t size) {
   if (left(in) < size) return refuse(in, "a text is longer than the message");
   PyObject *text = PyUnicode_DecodeUTF8((const char *)in->at, (Py_ssize_t)size, NULL);
   in->at += size;
+  return text;
+}
+
+// The same text as before, where it was met before: no memory, and it knows its hash.
+static PyObject *get_known(Reader *in, size_t size) {
+  if (!in->known || size == 0 || size > 32 || left(in) < size) return get_text(in, size);
+  const unsigned char *bytes = in->at;
+  PyObject **place = &in->known[(size + 7u * bytes[0] + 31u * bytes[size - 1]) % LAIR_KNOWN], *text = *place;
+  if (text && (size_t)PyUnicode_GET_LENGTH(text) == size && memcmp(PyUnicode_1BYTE_DATA(text), bytes, size) == 0) {
+    in->at += size;
+    Py_INCREF(text);
+    return text;
+  }
+  text = get_text(in, size);
+  if (text && PyUnicode_IS_COMPACT_ASCII(text)) {
+    Py_INCREF(text);
+    Py_XSETREF(*place, text);
+  }
   return text;
 }
 
@@ -285,7 +313,7 @@ static PyObject *get_key(Reader *in) {
   } else {
     return refuse(in, "a key is not text");
   }
-  return get_text(in, size);
+  return get_known(in, size);
 }
 
 static PyObject *get_map(Reader *in, size_t count, int depth) {
@@ -339,7 +367,7 @@ static PyObject *get_value(Reader *in, int depth) {
   if (type < 0x80) return PyLong_FromLong(type);
   if (type >= 0xe0) return PyLong_FromLong((signed char)type);
   if (type < 0xa0) return get_container(in, type & 0x0f, type < 0x90, depth);
-  if (type < 0xc0) return get_text(in, type & 0x1f);
+  if (type < 0xc0) return depth == 1 ? get_known(in, type & 0x1f) : get_text(in, type & 0x1f);  // at 1: the command
   if (type >= 0xd9) return get_sized(in, type, depth);
   switch (type) {
     case 0xc0:
@@ -370,8 +398,8 @@ static PyObject *get_value(Reader *in, int depth) {
   }
 }
 
-PyObject *get_message(const unsigned char *data, size_t size) {
-  Reader in = {.begin = data, .at = data, .end = data + size};
+PyObject *get_message(PyObject **known, const unsigned char *data, size_t size) {
+  Reader in = {.begin = data, .at = data, .end = data + size, .known = known};
   PyObject *message = get_value(&in, 0);
   if (message && left(&in)) {
     Py_DECREF(message);
@@ -395,7 +423,7 @@ PyObject *unpack(PyObject *module, PyObject *payload) {
   (void)module;
   Py_buffer view;
   if (PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE) < 0) return NULL;
-  PyObject *value = get_message(view.buf, (size_t)view.len);
+  PyObject *value = get_message(NULL, view.buf, (size_t)view.len);
   PyBuffer_Release(&view);
   return value;
 }

@@ -5,14 +5,6 @@
 
 #include "loop.h"
 
-static int is_true(PyObject *object, PyObject *name) {
-  PyObject *value = PyObject_GetAttr(object, name);
-  if (!value) return -1;
-  const int truth = PyObject_IsTrue(value);
-  Py_DECREF(value);
-  return truth;
-}
-
 static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
   PyObject *value = PyLong_FromSsize_t(size);
   if (!value) return -1;
@@ -49,32 +41,38 @@ static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
 }
 
 PyObject *new_context(const Loop *loop, PyObject *message, double received) {
-  const Names *names = loop->names;
   PyTypeObject *type = (PyTypeObject *)loop->context_type;
   PyObject *call = type->tp_alloc(type, 0);
   PyObject *time = PyFloat_FromDouble(received);
-  if (!call || !time || PyObject_SetAttr(call, names->command, PyList_GET_ITEM(message, 3)) < 0 ||
-      PyObject_SetAttr(call, names->meta, PyList_GET_ITEM(message, 5)) < 0 ||
-      PyObject_SetAttr(call, names->_received, time) < 0 ||
-      PyObject_SetAttr(call, names->number, PyList_GET_ITEM(message, 1)) < 0) {
+  if (call && time) {
+    set_slot(slot_at(call, loop->context[AT__received]), time);
+    set_slot(slot_at(call, loop->context[AT_command]), PyList_GET_ITEM(message, 3));
+    set_slot(slot_at(call, loop->context[AT_meta]), PyList_GET_ITEM(message, 5));
+    set_slot(slot_at(call, loop->context[AT_number]), PyList_GET_ITEM(message, 1));
+  } else {
     Py_CLEAR(call);
   }
   Py_XDECREF(time);
   return call;
 }
 
-int set_current(const Loop *loop, PyObject *call) {
+int set_current(Loop *loop, PyObject *call) {
+  loop->lingers = 0;
   PyObject *token = PyContextVar_Set(loop->context_var, call);
   Py_XDECREF(token);
   return token ? 0 : -1;
 }
 
+int forget_context(Loop *loop) { return loop->lingers ? set_current(loop, Py_None) : 0; }
+
 int count_calls(const Loop *loop, Py_ssize_t calls) {
-  PyObject *count = PyObject_GetAttr(loop->worker, loop->names->command_count);
-  const long long number = count ? PyLong_AsLongLong(count) : -1;
-  Py_XDECREF(count);
+  const long long number = PyLong_AsLongLong(*loop->counted);
   if (number == -1 && PyErr_Occurred()) return -1;
-  return set_size(loop->worker, loop->names->command_count, (Py_ssize_t)number + calls);
+  PyObject *count = PyLong_FromLongLong(number + calls);
+  if (!count) return -1;
+  set_slot(loop->counted, count);
+  Py_DECREF(count);
+  return 0;
 }
 
 // As `function(*args)` or `function(**args)`, with the call armed: it may be interrupted.
@@ -96,12 +94,9 @@ static PyObject *run_armed(const Loop *loop, PyObject *call, PyObject *function,
 
 int put_head(Loop *loop, unsigned char kind, PyObject *number, size_t count) {
   Buffer *out = &loop->out;
+  const unsigned char head[6] = {0, 0, 0, 0, (unsigned char)(0x90 | count), kind};
   out->size = 0;
-  if (put_bytes(out, "\0\0\0", 4) < 0 || put_array(out, count) < 0 || put_bytes(out, &kind, 1) < 0) return -1;
-  PyObject *generation = PyLong_FromLongLong(loop->generation);
-  const int failed = !generation || put_value(out, number, 1) < 0 || put_value(out, generation, 1) < 0;
-  Py_XDECREF(generation);
-  return failed ? -1 : 0;
+  return put_bytes(out, head, sizeof head) < 0 || put_value(out, number, 1) < 0 ? -1 : put_number(out, loop->generation);
 }
 
 // The frame of a result; -1 with an exception if its value can't be sent.
@@ -113,10 +108,11 @@ static int put_result(Loop *loop, PyObject *number, PyObject *value) {
   return done > 0 ? 0 : -1;
 }
 
-PyObject *odd_result(const Loop *loop, PyObject *call, PyObject *value) {
-  PyObject *error = take_exception();
-  PyObject *reply =
-      PyObject_CallMethodObjArgs(loop->protocol, loop->names->_odd_result, call, value, error, NULL);
+PyObject *odd_result(Loop *loop, PyObject *call, PyObject *value) {
+  PyObject *error = take_exception(), *reply = NULL;
+  if (forget_context(loop) == 0 && show_room(loop) == 0) {
+    reply = PyObject_CallMethodObjArgs(loop->protocol, loop->names->_odd_result, call, value, error, NULL);
+  }
   Py_DECREF(error);
   return reply;
 }
@@ -162,13 +158,8 @@ PyObject *answer_call(Loop *loop, PyObject *call, PyObject *function, PyObject *
   if (count_calls(loop, 1) < 0 || set_current(loop, call) < 0) return NULL;
   PyObject *value, *reply;
   const int done = run_call(loop, call, function, args, &value, &reply);
-  PyObject *failure = done < 0 ? take_exception() : NULL;
-  if (set_current(loop, Py_None) < 0 && !failure) failure = take_exception();
-  if (failure) {
-    Py_CLEAR(reply);
-    PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-    Py_DECREF(failure);
-  } else if (!reply || reply == Py_None) {
+  loop->lingers = 1;
+  if (done >= 0 && (!reply || reply == Py_None)) {
     Py_XDECREF(reply);
     reply = conclude(loop, call, number, value ? value : Py_None);
   }
@@ -202,7 +193,7 @@ static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
     Py_DECREF(function);
     if (reply || PyErr_Occurred()) return reply;
   }
-  if (PyErr_Occurred()) return NULL;
+  if (PyErr_Occurred() || forget_context(loop) < 0) return NULL;
   PyObject *time = PyFloat_FromDouble(received);
   PyObject *reply =
       time ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->_take, message, time, NULL) : NULL;
@@ -219,7 +210,7 @@ double now(void) {
 // A frame that the channel has put together, or will: it has the first `held` bytes in its buffer.
 static PyObject *serve_odd_frame(Loop *loop, Py_ssize_t held, int *over) {
   const Names *names = loop->names;
-  if (held > 0 && set_size(loop->channel, names->_end, held) < 0) return NULL;
+  if (forget_context(loop) < 0 || (held > 0 && set_size(loop->channel, names->_end, held) < 0)) return NULL;
   PyObject *payload = PyObject_CallMethodNoArgs(loop->channel, names->receive);
   if (!payload || payload == Py_None) {
     *over = 1;
@@ -230,7 +221,7 @@ static PyObject *serve_odd_frame(Loop *loop, Py_ssize_t held, int *over) {
   Py_buffer view;
   if (PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE) == 0) {
     const int packed = view.len > 0 && *(unsigned char *)view.buf >= 0x80;
-    if (packed) message = get_message(view.buf, (size_t)view.len);
+    if (packed) message = get_message(loop->known, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
   }
   if (message) {
@@ -247,22 +238,18 @@ static PyObject *serve_odd_frame(Loop *loop, Py_ssize_t held, int *over) {
 
 // Waits for a frame and serves it. NULL with an exception; sets `over` at the end of what the host sends.
 static PyObject *serve_frame(Loop *loop, int *over) {
-  PyObject *held = PyObject_GetAttr(loop->channel, loop->names->_end);
-  if (!held) return NULL;
-  const long left = PyLong_AsLong(held);
-  Py_DECREF(held);
+  const long left = PyLong_AsLong(*loop->held);
   if (left == -1 && PyErr_Occurred()) return NULL;
   if (left) return serve_odd_frame(loop, 0, over);
   unsigned char *data = loop->buffer.buf;
   ssize_t count;
   if (wait_for_bytes(loop, data, (size_t)loop->buffer.len, &count) < 0) return NULL;
-  const double received = now();
   if (count > 4 && data[4] >= 0x80) {
     const size_t length = (size_t)data[0] << 24 | (size_t)data[1] << 16 | (size_t)data[2] << 8 | data[3];
     if (length == (size_t)count - 4 && length <= loop->max_frame) {
-      PyObject *message = get_message(data + 4, length);
+      PyObject *message = get_message(loop->known, data + 4, length);
       if (message) {
-        PyObject *reply = serve_message(loop, message, received);
+        PyObject *reply = serve_message(loop, message, loop->received);
         Py_DECREF(message);
         return reply;
       }
@@ -273,9 +260,7 @@ static PyObject *serve_frame(Loop *loop, int *over) {
 }
 
 static int run(Loop *loop) {
-  for (;;) {
-    const int requested = is_true(loop->ending, loop->names->requested);
-    if (requested) return requested < 0 ? -1 : 0;
+  while (*loop->requested == Py_False) {
     int over = 0;
     PyObject *reply = serve_frame(loop, &over);
     if (!reply) return -1;
@@ -287,6 +272,21 @@ static int run(Loop *loop) {
     Py_DECREF(reply);
     if (over) return over < 0 ? -1 : 0;
   }
+  return 0;
+}
+
+// The exception that has ended the loop stays.
+static void stop(Loop *loop) {
+  PyObject *error = PyErr_Occurred() ? take_exception() : NULL;
+  if (forget_context(loop) < 0) PyErr_WriteUnraisable(loop->protocol);
+  raise_again(error);
+}
+
+static int find_context(Loop *loop) {
+#define FIND(name) \
+  if ((loop->context[AT_##name] = place_of(loop->context_type, loop->names->name)) < 0) return -1;
+  CONTEXT_NAMES(FIND)
+  return 0;
 }
 
 static long long number_of(PyObject *object, PyObject *name) {
@@ -297,7 +297,7 @@ static long long number_of(PyObject *object, PyObject *name) {
 }
 
 static void open_journal(Loop *loop) {
-  loop->batches = is_true(loop->protocol, loop->names->_batches) > 0;
+  loop->batches = number_of(loop->protocol, loop->names->_batches) > 0;
   const int fd = (int)number_of(loop->protocol, loop->names->journal_fd);
   void *memory = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(Journal), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory != MAP_FAILED) loop->journal = memory;
@@ -314,7 +314,9 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
       (loop.hit = slot_of(loop.door, names->hit)) && (loop.rung = slot_of(loop.door, names->rung)) &&
       (loop.table = PyObject_GetAttr(protocol, names->_table)) &&
       (loop.context_type = PyObject_GetAttr(protocol, names->_context_type)) &&
-      (loop.context_var = PyObject_GetAttr(protocol, names->_context_var)) &&
+      find_context(&loop) == 0 && (loop.context_var = PyObject_GetAttr(protocol, names->_context_var)) &&
+      (loop.requested = slot_of(loop.ending, names->requested)) && (loop.held = slot_of(loop.channel, names->_end)) &&
+      (loop.counted = slot_of(loop.worker, names->command_count)) &&
       (buffer = PyObject_GetAttr(loop.channel, names->_buffer)) &&
       PyObject_GetBuffer(buffer, &loop.buffer, PyBUF_WRITABLE) == 0) {
     loop.generation = number_of(protocol, names->_generation);
@@ -330,12 +332,14 @@ static PyObject *serve(PyObject *module, PyObject *protocol) {
       Py_INCREF(Py_None);
       result = Py_None;
     }
+    stop(&loop);
     PyBuffer_Release(&loop.buffer);
     names->loop = NULL;
   }
   if (loop.journal) munmap(loop.journal, sizeof *loop.journal);
   release(&loop.out);
   release(&loop.ahead);
+  for (int i = 0; i < LAIR_KNOWN; ++i) Py_XDECREF(loop.known[i]);
   Py_XDECREF(buffer);
   Py_XDECREF(loop.channel);
   Py_XDECREF(loop.worker);

@@ -17,12 +17,16 @@ typedef struct {
 // All of these: 0, or -1 with an exception set.
 int put_bytes(Buffer *out, const void *bytes, size_t count);
 int put_array(Buffer *out, size_t count);
+int put_number(Buffer *out, long long number);
+int put_ascii(Buffer *out, const char *text);
 // What JSON can't carry is refused here, too. `depth` counts the containers around the value.
 int put_value(Buffer *out, PyObject *value, int depth);
 void release(Buffer *out);
 
-// The value of a whole payload; NULL with a ValueError, or a RecursionError, if it is not one.
-PyObject *get_message(const unsigned char *data, size_t size);
+// The value of a whole payload; NULL with a ValueError, or a RecursionError, if it is not one. `known`: LAIR_KNOWN texts that it
+// may give again, each a command or a key, or NULL; or NULL.
+#define LAIR_KNOWN 64
+PyObject *get_message(PyObject **known, const unsigned char *data, size_t size);
 
 // The functions of the module.
 PyObject *pack(PyObject *module, PyObject *value);

@@ -3,13 +3,23 @@
 
 #include <structmember.h>
 
-PyObject **slot_of(PyObject *object, PyObject *name) {
-  PyObject *found = PyObject_GetAttr((PyObject *)Py_TYPE(object), name);
+Py_ssize_t place_of(PyObject *type, PyObject *name) {
+  PyObject *found = PyObject_GetAttr(type, name);
   const int good = found && PyObject_TypeCheck(found, &PyMemberDescr_Type);
-  char *where = good ? (char *)object + ((PyMemberDescrObject *)found)->d_member->offset : NULL;
+  const Py_ssize_t place = good ? ((PyMemberDescrObject *)found)->d_member->offset : -1;
   Py_XDECREF(found);
   if (found && !good) PyErr_SetString(PyExc_SystemError, "not one of the slots");
-  return (PyObject **)(void *)where;
+  return place;
+}
+
+PyObject **slot_of(PyObject *object, PyObject *name) {
+  const Py_ssize_t place = place_of((PyObject *)Py_TYPE(object), name);
+  return place < 0 ? NULL : slot_at(object, place);
+}
+
+void raise_again(PyObject *error) {
+  if (error) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+  Py_XDECREF(error);
 }
 
 PyObject *take_exception(void) {

@@ -36,13 +36,12 @@ int is_plain_in_session(const Loop *loop, PyObject *name, PyObject *meta) {
 
 // With a reply that may be None: then it is the frame in loop->out.
 PyObject *tell_before(Loop *loop, PyObject *call, PyObject *reply) {
-  PyObject **told = slot_of(call, loop->names->told);
-  if (told && !*told) return reply;
-  if (told && reply == Py_None) {
+  if (!*slot_at(call, loop->context[AT_told])) return reply;
+  if (reply == Py_None) {
     Py_SETREF(reply, PyBytes_FromStringAndSize((char *)loop->out.data + 4, (Py_ssize_t)loop->out.size - 4));
   }
   PyObject *left =
-      told && reply ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->_tell_before, call, reply, NULL) : NULL;
+      reply ? PyObject_CallMethodObjArgs(loop->protocol, loop->names->_tell_before, call, reply, NULL) : NULL;
   Py_XDECREF(reply);
   loop->out.size = 0;
   if (loop->out.capacity > KEEP) release(&loop->out);

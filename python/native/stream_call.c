@@ -16,7 +16,7 @@ static int is_plain(PyObject *value, PyObject *credit) {
 }
 
 // Its Chunks, which its MidCall is told of; NULL without an exception: Python is to try it again, and to say what is wrong.
-static PyObject *begin(const Loop *loop, PyObject *midcall, PyObject *call, PyObject *number) {
+static PyObject *begin(Loop *loop, PyObject *midcall, PyObject *call, PyObject *number) {
   const Names *names = loop->names;
   PyObject *type = PyObject_GetAttr(midcall, names->_fed), *generation = PyLong_FromLongLong(loop->generation);
   PyObject *chunks = NULL;
@@ -26,9 +26,10 @@ static PyObject *begin(const Loop *loop, PyObject *midcall, PyObject *call, PyOb
   Py_XDECREF(type);
   Py_XDECREF(generation);
   if (chunks && (PyObject_SetAttr(midcall, names->running, call) < 0 ||
-                 PyObject_SetAttr(midcall, names->stream, chunks) < 0 || set_current(loop, call) < 0)) {
+                 PyObject_SetAttr(midcall, names->stream, chunks) < 0)) {
     Py_CLEAR(chunks);
   }
+  if (chunks) loop->lingers = 0;  // the context that is still current is needed again
   if (!chunks) PyErr_Clear();
   return chunks;
 }
@@ -46,10 +47,10 @@ static int has_close(const Names *names, PyObject *value) {
 // What MidCall.conclude does where the items have come to their end, and that is all. The frame is in loop->out: None.
 static PyObject *end_stream(Loop *loop, PyObject *midcall, PyObject *number) {
   const Names *names = loop->names;
-  if (PyObject_SetAttr(midcall, names->running, Py_None) < 0 || PyObject_SetAttr(midcall, names->stream, Py_None) < 0 ||
-      set_current(loop, Py_None) < 0) {
+  if (PyObject_SetAttr(midcall, names->running, Py_None) < 0 || PyObject_SetAttr(midcall, names->stream, Py_None) < 0) {
     return NULL;
   }
+  loop->lingers = 1;
   if (*loop->hit != Py_None) return PyObject_CallMethodOneArg(loop->protocol, names->cancelled, number);
   if (put_head(loop, END, number, 3) < 0) return NULL;
   Py_RETURN_NONE;
@@ -66,7 +67,7 @@ PyObject *stream_value(Loop *loop, PyObject *call, PyObject *number, PyObject *v
   if (!midcall) return NULL;
   PyObject *chunks = is_plain(value, loop->credit) ? begin(loop, midcall, call, number) : NULL, *reply;
   if (!chunks) {
-    reply = PyObject_CallMethodObjArgs(midcall, names->answer, call, value, NULL);
+    reply = forget_context(loop) < 0 ? NULL : PyObject_CallMethodObjArgs(midcall, names->answer, call, value, NULL);
   } else {
     Feed feed = {.chunks = (Chunks *)chunks, .call = call, .iterator = value, .door = loop->door, .midcall = midcall,
                  .names = names, .armed = loop->armed, .rung = loop->rung, .hit = slot_of(call, names->hit)};

@@ -22,7 +22,7 @@ static ssize_t look(Loop *loop, void *data, size_t size, double began) {
     const int taken = count > 0;
     if (!taken) count = recv(loop->source, data, page ? size - HANDOVER_MOST : size, MSG_DONTWAIT);
     const int error = errno;
-    const double time = now();
+    const double time = loop->received = now();
     if (time - before >= LOST) loop->rests_until = time + REST;  // also where it has found something
     const int over = count >= 0 || error != EAGAIN || time - began >= loop->spin || time < loop->rests_until;
     if (over && page && !taken) count = end_look(page, data, count);
@@ -32,15 +32,22 @@ static ssize_t look(Loop *loop, void *data, size_t size, double began) {
   }
 }
 
+// Whether no other thread runs Python code. One that begins to waits for the end of a look, and no longer.
+static int is_alone(void) {
+  PyThreadState *own = PyThreadState_Get();
+  return PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own)) == own && !PyThreadState_Next(own);
+}
+
 int wait_for_bytes(Loop *loop, void *data, size_t size, ssize_t *count) {
   const double began = now();
   if (loop->was_short && began >= loop->rests_until) {
     if (PyErr_CheckSignals() < 0) return -1;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *others = is_alone() ? NULL : PyEval_SaveThread();
     *count = look(loop, data, size, began);
-    Py_END_ALLOW_THREADS
+    if (others) PyEval_RestoreThread(others);
     if (*count >= 0) return 0;
   }
+  if (forget_context(loop) < 0) return -1;
   do {
     // Handlers run here, in front of the sleep: what comes while that lasts ends it.
     if (PyErr_CheckSignals() < 0) return -1;
@@ -48,7 +55,8 @@ int wait_for_bytes(Loop *loop, void *data, size_t size, ssize_t *count) {
     *count = read(loop->source, data, size);
     Py_END_ALLOW_THREADS
   } while (*count < 0 && errno == EINTR);
-  loop->was_short = now() - began < loop->spin;
+  loop->received = now();
+  loop->was_short = loop->received - began < loop->spin;
   return 0;
 }
 

@@ -64,12 +64,15 @@ class Channel:
     def receive(self) -> memoryview | bytearray | None:
         """The next frame's payload, valid until the next call; None at EOF between two frames."""
         if not self._end:  # the ordinary case: nothing left over, and one read brings exactly one frame
-            count = self._fill()
+            try:
+                count = self._readinto(self._buffer) or 0
+            except ConnectionResetError:
+                count = 0
             if count >= 4:
                 length = _unpack_header(self._buffer)[0]
                 if count == length + 4 and length <= self.max_frame:
-                    self._end = 0
                     return self._view[4:count]
+            self._end = count
         return self._receive_piecemeal()
 
     def send(self, payload: bytes) -> None:

@@ -28,7 +28,7 @@ static const char *ascii(PyObject *text) {
 const Kind *kind_of(PyObject *typestr) {
   const char *wanted = ascii(typestr);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
-    if (strcmp(wanted, kinds[i].typestr) == 0) return &kinds[i];
+    if (wanted[0] == kinds[i].typestr[0] && strcmp(wanted, kinds[i].typestr) == 0) return &kinds[i];
   }
   PyErr_Format(PyExc_ValueError, "no type of elements: %R", typestr);
   return NULL;
@@ -37,7 +37,7 @@ const Kind *kind_of(PyObject *typestr) {
 const Kind *kind_named(PyObject *name) {
   const char *wanted = ascii(name);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
-    if (strcmp(wanted, kinds[i].name) == 0) return &kinds[i];
+    if (wanted[0] == kinds[i].name[0] && strcmp(wanted, kinds[i].name) == 0) return &kinds[i];
   }
   return NULL;
 }

@@ -13,6 +13,10 @@ static int find_slots(Loop *loop) {
 #define FIND(name) \
   if (!(slots->name = slot_of(arrays, loop->names->name))) return -1;
   ARRAY_SLOTS(FIND)
+  PyObject *type = PyObject_GetAttr(arrays, loop->names->_array_type);
+  if (!type) return -1;
+  Py_DECREF(type);  // its module keeps it
+  slots->type = (PyTypeObject *)type;
   slots->arrays = arrays;
   return 1;
 }
@@ -57,7 +61,7 @@ static int is_place(PyObject *number, PyObject *offset, Lent *lent) {
 }
 
 // Puts one argument into its place. 0, without an exception: this is for Python to do.
-static int put_argument(Loop *loop, PyTypeObject *type, PyObject *args, PyObject *said) {
+static int put_argument(Loop *loop, PyObject *args, PyObject *said) {
   const ArraySlots *slots = &loop->slots;
   Py_ssize_t size, first;
   if (loop->lent_count == MOST_LENT || !PyList_CheckExact(said) || PyList_GET_SIZE(said) != 9) return 0;
@@ -71,7 +75,7 @@ static int put_argument(Loop *loop, PyTypeObject *type, PyObject *args, PyObject
   const Kind *kind = kind_of(part[5]);
   lent.block = kind ? new_block(loop->names, segment, lent.offset, size, NULL, NULL) : NULL;
   if (!lent.block) return -1;
-  PyObject *array = new_view(type, lent.block, first, kind, part[6], part[7], part[8] != Py_True);
+  PyObject *array = new_view(slots->type, lent.block, first, kind, part[6], part[7], part[8] != Py_True);
   PyObject *step = PyList_GET_ITEM(path, PyList_GET_SIZE(path) - 1);
   if (!array || PyObject_SetItem(inner, step, array) < 0) {
     Py_DECREF(lent.block);
@@ -98,13 +102,11 @@ static int put_grant(Loop *loop, PyObject *grant) {
 
 static int enter_with(Loop *loop, PyObject *args, PyObject *said) {
   PyObject *in = PyDict_GetItemWithError(said, loop->names->in);
-  PyObject *type = PyObject_GetAttr(loop->slots.arrays, loop->names->_array_type);
-  int done = !type ? -1 : PyErr_Occurred() ? -1 : put_grant(loop, PyDict_GetItemWithError(said, loop->names->out));
+  int done = PyErr_Occurred() ? -1 : put_grant(loop, PyDict_GetItemWithError(said, loop->names->out));
   if (in && !PyList_CheckExact(in)) done = done > 0 ? 0 : done;
   for (Py_ssize_t i = 0; done > 0 && in && i < PyList_GET_SIZE(in); ++i) {
-    done = put_argument(loop, (PyTypeObject *)type, args, PyList_GET_ITEM(in, i));
+    done = put_argument(loop, args, PyList_GET_ITEM(in, i));
   }
-  Py_XDECREF(type);
   return done;
 }
 

@@ -40,7 +40,8 @@ typedef struct {
 // Where the Arrays of _arrays.py has these.
 #define ARRAY_SLOTS(X) X(_segments) X(_counts) X(_ended) X(_call) X(_keys) X(_grant) X(_rooms)
 typedef struct {
-  PyObject *arrays;  // whose they are, and which the protocol keeps; NULL: there is none yet
+  PyObject *arrays;    // whose they are, and which the protocol keeps; NULL: there is none yet
+  PyTypeObject *type;  // of an array
 #define SLOT(name) PyObject **name;
   ARRAY_SLOTS(SLOT)
 } ArraySlots;

@@ -36,10 +36,12 @@ int put_bytes(Buffer *out, const void *bytes, size_t count) {
 
 // A type byte and a big-endian number of `width` bytes.
 static int put_bits(Buffer *out, unsigned char type, uint64_t number, int width) {
-  unsigned char bytes[9];
-  bytes[0] = type;
-  for (int i = width; i > 0; --i, number >>= 8) bytes[i] = (unsigned char)number;
-  return put_bytes(out, bytes, (size_t)width + 1);
+  if (out->capacity - out->size < 9 && grow(out, 9) < 0) return -1;
+  unsigned char *at = out->data + out->size;
+  *at = type;
+  for (int i = width; i > 0; --i, number >>= 8) at[i] = (unsigned char)number;
+  out->size += (size_t)width + 1;
+  return 0;
 }
 
 // A length: within the type byte if it is below `most`, else in 1 (if `type8`), 2 or 4 bytes.

@@ -35,6 +35,10 @@ SOURCE = """
     def keep_array(x): kept.append(x)
     def forget(): kept.clear()
     def kept_values(): return [list(each) for each in kept]
+    def keep_second(first, second): kept.append(second)
+    def in_all(*arrays): return [sum(each.memoryview()) for each in arrays]
+    def drop_arguments(d): d.clear()
+    def remembered(): return [name in vars(lair) for name in ("empty", "Array")]
     def fail(x): raise ValueError("no")
     def gap(x): return list(x.memoryview())
     def fill(n):
@@ -210,6 +214,39 @@ def test_a_block_is_released_when_its_last_view_has_gone(memory, command):
     assert memory.finish(number)[1] == [(1, 0)], "also by a call without any"
 
 
+def test_a_block_in_two_places_is_released_once_and_not_before_both_are_free(memory):
+    memory.call("total", None, **{"in": [doubles(memory)]})
+    twice = {"in": [doubles(memory, path=[0]), doubles(memory, path=[1])]}
+    assert memory.call("in_all", None, None, **twice) == ([6.0, 6.0], [], [(1, 0)])
+    assert memory.call("keep_second", None, None, **twice)[2] == []
+    assert memory.call("in_all", None, None, **twice)[2] == []
+    memory.worker.call("forget")
+    assert memory.call("in_all", None, None, **twice)[2] == [(1, 0)]
+
+
+def test_a_call_may_have_many_arrays(memory):
+    memory.call("total", None, **{"in": [doubles(memory)]})
+    for count in (15, 16, 17, 40):
+        arrays = [doubles(memory, path=[i], at=64 * i, values=(i, 1.0)) for i in range(count)]
+        totals, _, released = memory.call("in_all", *[None] * count, **{"in": arrays})
+        assert totals == [i + 1.0 for i in range(count)]
+        assert released == [(1, 64 * i) for i in range(count)]
+
+
+def test_a_command_may_change_its_arguments(memory):
+    memory.call("total", None, **{"in": [doubles(memory)]})
+    kept = doubles(memory, path=[0, "a"])
+    assert memory.call("drop_arguments", {"a": None}, **{"in": [kept]})[2] == [(1, 0)]
+    assert memory.call("total", None, **{"in": [doubles(memory)]})[0] == 6.0
+
+
+def test_what_is_imported_when_asked_for_stays(memory):
+    assert memory.worker.call("remembered") == [False, False]
+    memory.add(1)
+    memory.call("fill", 1, out=[1, 0, 64])
+    assert memory.worker.call("remembered") == [True, False]
+
+
 def test_a_block_is_released_whatever_becomes_of_the_call(memory):
     reply, released = memory.finish(memory.send("fail", [None], **{"in": [doubles(memory)]}))
     assert reply[0] == ERROR and reply[3]["message"] == "no"
@@ -248,6 +285,14 @@ def test_a_result_is_made_in_room_that_was_granted(memory):
     assert released == [(1, 256)], "which counts from the last frame on"
     _, arrays, _ = memory.call("part", 5, out=[1, 256, 64])
     assert arrays[0][3] == 8 and result_of(memory, arrays[0]) == [1.0, 2.0]
+    for _ in range(2):  # what one call had is not the next one's
+        assert memory.call("blank", [2, 3], "int32", out=[1, 512, 64]) == (
+            None,
+            [[[], 1, 512, 0, I4, [2, 3], None]],
+            [(1, 512)],
+        )
+        value, arrays, released = memory.call("echo", None, out=[1, 576, 64])
+        assert (value, arrays, released) == (None, [], [(1, 576)])
     assert memory.asked == [("lair.array.segment", {"segment": 1})]
     assert memory.worker.fail("fill", 3)["kind"] == "unencodable", "where nobody wants one"
 

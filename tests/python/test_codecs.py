@@ -191,7 +191,7 @@ def test_errors_name_the_place_in_the_same_words(full):
         assert (error["kind"], error["message"]) == ("unencodable", message)
 
 
-@pytest.mark.parametrize("around", [lambda each: [each], lambda each: {"a]\\\"": each, "b": []}])
+@pytest.mark.parametrize("around", [lambda each: [each], lambda each: {'a]\\"': each, "b": []}])
 def test_nesting_is_counted_however_deep_the_interpreter_would_go(codec, around):
     """Some of it is the message's own: the host counts to 1000."""
     encode, _ = codec
@@ -328,3 +328,20 @@ def test_memory_stays_flat_over_many_calls(full):
     before = worker.call("resident")
     rounds(100)
     assert worker.call("resident") - before < 512 << 10
+
+
+def test_texts_that_come_again_are_what_they_were(greeted):
+    """The accelerator keeps short ones, of which many have the same place."""
+    worker = greeted()
+    names = [
+        f"{first}{middle}{last}"
+        for first in "aé"
+        for middle in ("", "b", "c" * 28, "c" * 29, "c" * 40)
+        for last in "xyü"
+    ]
+    for _ in range(3):
+        for name in names:
+            value = {name: 1, f"{name}2": [name, {name: name}]}
+            assert worker.call("echo", value) == value
+    assert worker.fail("e" * 3)["kind"] == "unknown_command"
+    assert worker.call("echo", 1) == 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+from host import wait_until
 
 ABOUT = """
     import lair_worker as lair, threading, time
@@ -124,3 +128,24 @@ def test_it_is_read_only_and_printable(greeted):
     worker = greeted(ABOUT)
     assert worker.fail("assigning")["type"] == "AttributeError"
     assert "repeated" in worker.call("repeated")
+
+
+def test_there_is_none_while_the_worker_waits(greeted, tmp_path):
+    worker = greeted(f"""
+        import lair_worker as lair, signal
+        def look(*_):
+            try:
+                found = lair.context().command
+            except LookupError:
+                found = "none"
+            with open("{tmp_path}/found", "w") as file:
+                file.write(found)
+        signal.signal(signal.SIGUSR1, look)
+        def echo(value): return value
+    """)
+    worker.call("echo", 1)
+    worker.wait_for_sleep()
+    worker.signal(signal.SIGUSR1)
+    wait_until(lambda: (tmp_path / "found").exists() and (tmp_path / "found").read_text(), "the handler")
+    assert (tmp_path / "found").read_text() == "none"
+    assert worker.call("echo", 2) == 2

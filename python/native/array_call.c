@@ -374,8 +374,7 @@ static PyObject *reply_after(Loop *loop, PyObject *reply) {
 
 PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double received) {
   PyObject *call = new_context(loop, message, received), *reply = NULL;
-  PyObject *said = PyDict_GetItemWithError(PyList_GET_ITEM(message, 5), loop->names->arrays);
-  if (call && said && enter(loop, call, PyList_GET_ITEM(message, 4), said) > 0) {
+  if (call && enter(loop, call, PyList_GET_ITEM(message, 4), loop->arrays) > 0) {
     loop->ahead.size = 0;
     reply = answer_call(loop, call, function, message);
     if (!reply) give_up(loop);

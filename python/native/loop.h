@@ -24,7 +24,7 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
   X(_midcall) X(_odd_result) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) X(_take) \
   X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) \
   X(command_count) X(conclude) X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) \
-  X(look_for_cancel) X(meta) X(midcall) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
+  X(look_for_cancel) X(meta) X(midcall) X(ms) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
   X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(sink) X(source) X(spin) X(stream) \
   X(told) X(too_long) X(wake)
 
@@ -86,6 +86,7 @@ typedef struct Loop {
   int lingers;  // the context of the last call is still current
   PyObject *credit;   // of the call that runs, borrowed: it is to give a stream; or NULL
   PyObject *session;  // its number, borrowed; NULL: the call belongs to none
+  PyObject *arrays;   // what its meta says of them, borrowed; NULL: there are none
   ArraySlots slots;
   Lent lent[MOST_LENT];
   int lent_count;

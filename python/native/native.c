@@ -15,6 +15,17 @@ static int set_size(PyObject *object, PyObject *name, Py_ssize_t size) {
 
 // --- one call ----------------------------------------------------------------------------------------
 
+// Takes out of a call's meta what is to be known here. 0: there is what this can't do.
+static int understands(Loop *loop, PyObject *meta, int is_batch) {
+  const Names *names = loop->names;
+  loop->credit = loop->session = loop->arrays = NULL;
+  if (PyDict_GET_SIZE(meta) <= 1 && PyDict_Contains(meta, names->ms) == PyDict_GET_SIZE(meta)) return 1;  // as most
+  loop->credit = PyDict_GetItemWithError(meta, names->stream);
+  loop->session = PyDict_GetItemWithError(meta, names->session_number);
+  loop->arrays = PyDict_GetItemWithError(meta, names->arrays);
+  return (!loop->credit && !loop->session) || (!is_batch && !loop->arrays);
+}
+
 // The function, if this is a call, or a batch, that can be served here: borrowed. NULL without an exception if not.
 static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
   if (!PyList_CheckExact(message) || PyList_GET_SIZE(message) != 6) return NULL;
@@ -32,10 +43,7 @@ static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
     PyObject *item = PyList_GET_ITEM(args, i);
     if (!PyList_CheckExact(item) && !PyDict_CheckExact(item)) return NULL;
   }
-  const Names *names = loop->names;
-  loop->credit = PyDict_GetItemWithError(meta, names->stream);
-  loop->session = PyDict_GetItemWithError(meta, names->session_number);
-  if ((loop->credit || loop->session) && (*what == BATCH || PyDict_Contains(meta, names->arrays))) return NULL;
+  if (!understands(loop, meta, *what == BATCH)) return NULL;
   if (loop->session && is_plain_in_session(loop, name, meta) <= 0) return NULL;
   return PyDict_GetItemWithError(loop->table, name);
 }
@@ -187,9 +195,8 @@ static PyObject *serve_message(Loop *loop, PyObject *message, double received) {
   PyObject *function = plain_call(loop, message, &what);
   if (function) {
     Py_INCREF(function);
-    const int arrays = PyDict_Contains(PyList_GET_ITEM(message, 5), loop->names->arrays) > 0;
     PyObject *reply =
-        (what == BATCH ? serve_batch : arrays ? serve_arrays : serve_call)(loop, message, function, received);
+        (what == BATCH ? serve_batch : loop->arrays ? serve_arrays : serve_call)(loop, message, function, received);
     Py_DECREF(function);
     if (reply || PyErr_Occurred()) return reply;
   }

@@ -31,12 +31,6 @@ Duration kept_for(Duration ttl) {
   return ttl >= kForever - more ? kForever : ttl + more;
 }
 
-// What it puts is kept for as long, also if the program ends before the sweep has come by.
-void keep_values(store::SessionStore& store, SessionSweep& sweep, const std::string& id, Duration ttl) {
-  (void)store.touch(id, kept_for(ttl));  // the sweep complains of what speaks against it
-  if (ttl != kForever) sweep.watch(ttl);
-}
-
 // After `cleanup_session`: a worker that has ended has nothing left to clean, and a foreign program need not know the command.
 // Those of protocol 1 can only say so in words.
 bool has_nothing_left(const Error& error) {
@@ -128,8 +122,23 @@ Result<SessionPtr> Shell::open_session(std::string_view id, const SessionOptions
     }
   }
   deliver(outbox);
-  if (ttl) keep_values(*store_, sweep_, session->id, *ttl);
+  if (ttl) begin_to_keep(session, *ttl);
   return session;
+}
+
+// Also if the program ends before the sweep has come by, which complains of what speaks against it.
+void Shell::begin_to_keep(const SessionPtr& session, Duration ttl) {
+  (void)keep_values(session);
+  if (ttl != kForever) sweep_.watch(ttl);
+}
+
+// Under the mutex, with the store, which does not wait here: a time that another thread has made longer meanwhile would be
+// overwritten by the one before.
+Result<void> Shell::keep_values(const SessionPtr& session) {
+  const std::lock_guard lock(mutex_);
+  // Not of one that has ended: its id may be another's by now.
+  if (sessions_.find(session->id) != session) return {};
+  return store_->touch(session->id, kept_for(session->ttl));
 }
 
 // Under the mutex.
@@ -207,7 +216,7 @@ Result<void> Shell::reopen_session(const SessionPtr& session) {
     }
   }
   deliver(outbox);
-  keep_values(*store_, sweep_, session->id, ttl);
+  begin_to_keep(session, ttl);
   return {};
 }
 
@@ -281,17 +290,14 @@ void Shell::sweep_sessions() {
       complain(session, closed.error());
   }
   // Only now: those ends may have taken longer than others are kept.
-  std::vector<std::pair<std::string, Duration>> used;
+  std::vector<SessionPtr> used;
   {
     const std::lock_guard lock(mutex_);
-    for (const SessionPtr& session : sessions_.to_touch()) {
-      // Not of one that has ended: its id may be another's by now.
-      if (sessions_.find(session->id) == session) used.emplace_back(session->id, session->ttl);
-    }
+    used = sessions_.to_touch();
   }
   Result<void> kept;
-  for (const auto& [id, ttl] : used) {
-    if (auto done = store_->touch(id, kept_for(ttl)); !done) kept = std::move(done);
+  for (const SessionPtr& session : used) {
+    if (auto done = keep_values(session); !done) kept = std::move(done);
   }
   if (!kept) log(base::LogLevel::kWarn, "[" + options_.name + "] " + kept.error().message);
   const auto swept = store_->sweep();

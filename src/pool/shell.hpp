@@ -246,6 +246,8 @@ class Shell {
   Result<Hold> settle(Wait& wait, const Parker::Notice& notice, TimePoint now, Outbox& outbox);
   std::optional<Parker::Notice> step_of(Wait& wait, const core::Event& event, TimePoint& now, Outbox& outbox,
                                         core::Outcome* outcome = nullptr);
+  // Of a waiter that was woken.
+  std::optional<Parker::Notice> claim(Wait& wait, TimePoint& now, Outbox& outbox);
   Error wait_ended(const Wait& wait, TimePoint now, Outbox& outbox);
   // A call within a call waits, or waits no longer. False: it must not, for then every worker would wait for its own end.
   bool waits_within(const Wanted& wanted, int change);
@@ -279,6 +281,9 @@ class Shell {
   std::string situation() const;                            // under the mutex
   // Of sessions, under the mutex.
   std::optional<Error> refused_new_session(std::string_view id, const SessionOptions& options) const;
+  // Tells the store how long a session is kept by now; and has the sweep look at it in time.
+  Result<void> keep_values(const SessionPtr& session);
+  void begin_to_keep(const SessionPtr& session, Duration ttl);
   void put_to_core(const SessionEntry& session, core::SessionKey number, TimePoint now, Outbox& outbox);
   void take_from_core(core::SessionKey number, TimePoint now, Outbox& outbox);
   SessionInfo info_of(const SessionEntry& session) const;

@@ -46,6 +46,14 @@ std::optional<Parker::Notice> Shell::step_of(Wait& wait, const core::Event& even
   return sort(effects_, now, outbox, wait.token);
 }
 
+std::optional<Parker::Notice> Shell::claim(Wait& wait, TimePoint& now, Outbox& outbox) {
+  auto mine = step_of(wait, core::Claim{wait.token}, now, outbox);
+  // An elder whose turn it was has been served, and whom the core has woken for what is left is this very waiter. Such a hint comes to
+  // it as any other does: were it lost, the worker would stay idle while everybody waits.
+  if (mine && !mine->final()) outbox.letters.push_back({wait.parker, wait.token, *mine});
+  return mine;
+}
+
 Error Shell::wait_ended(const Wait& wait, TimePoint now, Outbox& outbox) {
   const Wanted& wanted = *wait.wanted;
   if (wanted.stop.stop_requested()) {
@@ -129,7 +137,7 @@ std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener)
                                      .session = wait.session,
                                      .spill_after = spill_after(wanted, core_.mean_service(), wait.came)},
                       now, outbox);
-  if (mine && mine->woken && !mine->final()) mine = step_of(wait, core::Claim{wait.token}, now, outbox);
+  if (mine && mine->woken && !mine->final()) mine = claim(wait, now, outbox);
   std::optional<Result<Hold>> ended;
   if (mine && mine->final()) ended = settle(wait, *mine, now, outbox);
   lock.unlock();
@@ -147,7 +155,7 @@ std::optional<Result<Hold>> Shell::told(Wait& wait, const Parker::Notice& notice
     if (notice.final()) {
       ended = settle(wait, notice, now, outbox);
     } else if (notice.woken) {
-      const auto mine = step_of(wait, core::Claim{wait.token}, now, outbox);
+      const auto mine = claim(wait, now, outbox);
       if (mine && mine->final()) ended = settle(wait, *mine, now, outbox);
     }
   }

@@ -266,6 +266,45 @@ TEST_F(ShellTest, GrantsThatRaceWithExpiryLoseNoWorker) {
   expect_books_add_up();
 }
 
+// Two workers are free for an elder, whose turn it is, and for another, who is quicker to claim one: the elder is served in
+// its place, and the hint to come again for what is left is not lost.
+TEST_F(ShellTest, AWaiterThatLetsAnElderGoFirstIsToldOfWhatIsLeft) {
+  struct Told : pool::Parker::Listener {
+    void post(core::Token, pool::Parker::Notice notice) override { notices.push_back(std::move(notice)); }
+    std::vector<pool::Parker::Notice> notices;
+  };
+  start({.size = 2, .barging_window = 400ms});
+  const pool::Hold first = lease();
+  const pool::Hold second = lease();
+  const TimePoint now = SteadyClock::now();
+  const pool::Wanted since_before{
+      .exclusive = true, .queue_deadline = Deadline::after(60s), .since = now - 200ms};
+  const pool::Wanted since_now{.exclusive = true, .queue_deadline = Deadline::after(60s)};
+  pool::Wait elder{.wanted = &since_before};
+  pool::Wait other{.wanted = &since_now};
+  Told to_elder;
+  Told to_other;
+  ASSERT_FALSE(shell->enter(elder, &to_elder));
+  ASSERT_FALSE(shell->enter(other, &to_other));
+  shell->give_back(first, {});
+  shell->give_back(second, {});
+  // Now it is the elder's turn, and not yet the other's.
+  EXPECT_TRUE(eventually([&] { return SteadyClock::now() > now + 200ms; }));
+
+  // Each goes on as its thread would, but for the elder's, which has not run yet.
+  std::optional<Result<pool::Hold>> served;
+  for (std::size_t i = 0; !served && i < to_other.notices.size(); ++i) {
+    const pool::Parker::Notice notice = to_other.notices[i];
+    served = shell->told(other, notice);
+  }
+  EXPECT_TRUE(served) << "a worker is idle while it waits";
+  if (!served) served = shell->give_up(other);
+  if (*served) shell->give_back(served->value(), {});
+  const auto last = shell->told(elder, to_elder.notices.back());
+  ASSERT_TRUE(last);
+  shell->give_back(last->value(), {});
+}
+
 TEST_F(ShellTest, AnOverflowWorkerComesForAWaiterThatIsAlone) {
   start({.size = 1, .overflow = 1, .overflow_after = 10ms}, first_generation(gated("never"), echo(), true));
   std::thread holder([&] { (void)call("echo", {1}, {.timeout = 30s}); });

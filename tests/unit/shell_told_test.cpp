@@ -1,9 +1,11 @@
 // What a call tells its session's store at its end, where the store takes its time: the call's last frame waits for it, and
-// nothing ends a call whose answer has come.
+// nothing ends a call whose answer has come. And for how long the store is told to keep a session.
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -46,12 +48,20 @@ class SlowStore final : public store::SessionStore {
   Result<std::vector<std::string>> keys(const std::string& session, std::string_view prefix) override {
     return own_.keys(session, prefix);
   }
-  Result<void> touch(const std::string& session, Duration ttl) override { return own_.touch(session, ttl); }
+  Result<void> touch(const std::string& session, Duration ttl) override {
+    if (const auto meanwhile = std::exchange(while_touched, {})) meanwhile();
+    const std::lock_guard lock(mutex_);
+    kept_for[session] = ttl;
+    return own_.touch(session, ttl);
+  }
   Result<void> drop(const std::string& session) override { return own_.drop(session); }
   Result<std::vector<std::string>> sweep() override { return own_.sweep(); }
   std::uint64_t bytes(const std::string& session) const override { return own_.bytes(session); }
   std::uint64_t total_bytes() const override { return own_.total_bytes(); }
   std::vector<std::string> sessions() const override { return own_.sessions(); }
+
+  std::function<void()> while_touched;       // once; before it is
+  std::map<std::string, Duration> kept_for;  // as it was told last
 
   void await_put() {
     std::unique_lock lock(mutex_);
@@ -167,6 +177,20 @@ TEST_F(Told, APoolThatEndsMeanwhileEndsTheCall) {
   session.reset();
   shell.reset();
   EXPECT_FALSE(ended.get());
+}
+
+// Nobody would tell the store again: what is kept for ever is not looked at.
+TEST_F(Told, ATimeThatIsMadeLongerWhileTheSweepTellsOfTheOneBeforeStays) {
+  (void)shell->open_session("s", {.ttl = 10min}).value();
+  std::future<void> longer;
+  store->while_touched = [&] {
+    longer =
+        std::async(std::launch::async, [&] { (void)shell->open_session("s", {.ttl = kForever}).value(); });
+    (void)longer.wait_for(200ms);  // it may be done now, or have to wait for this
+  };
+  shell->sweep_sessions();
+  longer.get();
+  EXPECT_EQ(store->kept_for.at("s"), kForever);
 }
 
 }  // namespace

@@ -232,7 +232,7 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
   }
   if (asked.arrays != nullptr && announced.arrays) {
     write_arrays(record, *asked.arena, *asked.arrays, command, asked.call.packed);
-  } else if (asked.arrays != nullptr && !asked.arrays->arguments.empty()) {
+  } else if (asked.arrays != nullptr && !asked.arrays->blocks.empty()) {
     return refuse(
         ErrorKind::kInvalidArgument,
         ": this worker takes no arrays (protocol 1, an older SDK, or several calls at a time); give "

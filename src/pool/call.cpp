@@ -23,6 +23,11 @@ Error invalid(std::string_view command, std::string what) {
           .message = quoted(command) + ": " + std::move(what)};
 }
 
+Error of_command(std::string_view command, Error error) {
+  error.message = quoted(command) + ": " + error.message;
+  return error;
+}
+
 // A frame's memory goes back to its call.
 class LentFrame {
  public:
@@ -72,17 +77,11 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   if (has_arrays(arguments) || !(encoded = encode(arguments))) {
     // Arrays among them, perhaps deeper down, which the codecs refuse.
     Json values = arguments;
-    if (auto refusal = take_arguments(*arena_, values, course.arrays)) {
-      refusal->message = quoted(command) + ": " + refusal->message;
-      return refusal;
-    }
+    if (auto refusal = take_arguments(*arena_, values, packed, course.arrays))
+      return of_command(command, *std::move(refusal));
     encoded = encode(values);
   }
-  if (!encoded) {
-    Error error = std::move(encoded).error();
-    error.message = quoted(command) + ": " + error.message;
-    return error;
-  }
+  if (!encoded) return of_command(command, std::move(encoded).error());
   course.call.arguments = *std::move(encoded);
   course.call.packed = packed;
   course.call.positional = arguments.is_array();
@@ -98,6 +97,8 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   arguments.write_to(out);
   // A Json can be walked, to find what is wrong with it and where.
   if (!out.ok()) return set_out(course, options, command, arguments.json(), bound);
+  if (auto refusal = take_arguments(*arena_, arguments.arrays(), packed, course.arrays))
+    return of_command(command, *std::move(refusal));
   course.call.packed = packed;
   course.call.positional = true;
   return set_out_encoded(course, options, command, bound);
@@ -192,7 +193,14 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
       return unanswered(command, end, identity_of(record), SteadyClock::now() - course.call.started,
                         recovers);
     }
-    if (course.result != nullptr && wire::read_result(addressed.header, *payload, *course.result)) {
+    wire::OpenReply open(addressed.header, *payload);
+    if (open.read_release(record.lent.released)) {
+      reply = exchange({}, Channel::Turn::kMidway);
+      continue;
+    }
+    if (course.result != nullptr && (course.result->array_type() ? take_array(record, *arena_, course.arrays,
+                                                                              command, open, *course.result)
+                                                                 : open.read_value(*course.result))) {
       course.is_read = true;
       record.lent.settle();
       return {.result = Json(), .verdict = {.completed = 1}, .ending = Ending::kOk};

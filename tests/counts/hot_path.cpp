@@ -108,8 +108,8 @@ void decode_typed(bool packed) {
   static const std::string text = *lair::wire::encode_json(reply, "reply");
   static const std::string bytes = *lair::wire::encode_msgpack(reply, "reply");
   lair::detail::ResultOf<Verdict> result;
-  LAIR_ASSERT(lair::wire::read_result({.id = 12345, .generation = 3, .command = "classify"},
-                                      packed ? bytes : text, result));
+  const lair::wire::CallHeader header{.id = 12345, .generation = 3, .command = "classify"};
+  LAIR_ASSERT(lair::wire::OpenReply(header, packed ? bytes : text).read_value(result));
 }
 
 void call_typed() {

@@ -209,7 +209,7 @@ std::string callback_frame(const wire::Announcement& announced, const wire::Call
   return wire::encode_callback_result(header.id, header.generation, number, too_long);
 }
 
-std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, bool shared) {
+std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& asked, bool shared) {
   const wire::Announcement& announced = *record.announcement;
   const std::string_view command = asked.command;
   const auto refuse = [&](ErrorKind kind, std::string why) {
@@ -254,29 +254,29 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
       return unanswered(command, {.failure = Channel::Failure::kExited}, worker,
                         SteadyClock::now() - asked.call.started, false);
   }
-  Addressed addressed{
-      .header = {.protocol = announced.protocol,
-                 .id = channel.next_id(),
-                 .generation = record.ref.generation,
-                 .command = command,
-                 .remaining = asked.call.deadline.remaining(),
-                 .traceparent = asked.traceparent,
-                 .chain = asked.chain,
-                 .stream = asked.stream,
-                 .session = asked.session,
-                 .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
-                 .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
-                 .batch = asked.call.batch,
-                 .packed = asked.call.packed},
-      .frame = std::move(asked.call.spare)};
-  wire::encode_call(addressed.frame, addressed.header, arguments);
-  if (addressed.frame.payload_size() > announced.max_frame) {
+  const wire::CallHeader header{
+      .protocol = announced.protocol,
+      .id = channel.next_id(),
+      .generation = record.ref.generation,
+      .command = command,
+      .remaining = asked.call.deadline.remaining(),
+      .traceparent = asked.traceparent,
+      .chain = asked.chain,
+      .stream = asked.stream,
+      .session = asked.session,
+      .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
+      .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
+      .batch = asked.call.batch,
+      .packed = asked.call.packed};
+  wire::CallFrame& frame = asked.call.frame;
+  wire::encode_call(frame, header, arguments);
+  if (frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,
-                  ": its arguments make a message of " + std::to_string(addressed.frame.payload_size()) +
+                  ": its arguments make a message of " + std::to_string(frame.payload_size()) +
                       " bytes; the limit is max_frame = " + std::to_string(announced.max_frame));
   }
   if (asked.arrays != nullptr && announced.arrays) lend(record, *asked.arrays);
-  return addressed;
+  return header;
 }
 
 }  // namespace lair::pool

@@ -16,15 +16,15 @@ class Scratch {
  public:
   explicit Scratch(Prepared& call) : call_(call) {
     call_.arguments = std::move(mine().arguments);
-    call_.spare.head = std::move(mine().head);
-    call_.spare.tail = std::move(mine().tail);
+    call_.frame.head = std::move(mine().head);
+    call_.frame.tail = std::move(mine().tail);
     call_.arguments.clear();
   }
   ~Scratch() {
     // What a large call has taken is given back.
     if (call_.arguments.capacity() <= kKeep) mine().arguments = std::move(call_.arguments);
-    mine().head = std::move(call_.spare.head);
-    mine().tail = std::move(call_.spare.tail);
+    mine().head = std::move(call_.frame.head);
+    mine().tail = std::move(call_.frame.tail);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

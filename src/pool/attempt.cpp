@@ -44,10 +44,10 @@ Delivery sent_or_not(bool sent) { return sent ? Delivery::kMaybeExecuted : Deliv
 // The arguments as every worker reads them: the one that has been found for the call knows no MessagePack.
 void write_as_json(Prepared& call) {
   std::string problem;
-  const auto value = wire::decode_msgpack(call.arguments, problem);
+  const auto value = wire::decode_msgpack(call.bytes().arguments, problem);
   auto text = wire::encode_json(value.value_or(Json::array()), "arguments");
   LAIR_ASSERT(value && text);  // its own work
-  call.arguments = *std::move(text);
+  call.bytes().arguments = *std::move(text);
   call.packed = false;
 }
 
@@ -217,7 +217,7 @@ std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& ask
   };
   if (!announced.knows(command)) return Attempt{.result = unknown_command(announced, command)};
   if (asked.call.packed && !announced.packs) write_as_json(asked.call);
-  std::string_view arguments = asked.call.arguments;
+  std::string_view arguments = asked.call.bytes().arguments;
   if (announced.protocol == wire::Protocol::kOne && asked.call.positional) {
     if (arguments != "[]") {
       return refuse(ErrorKind::kInvalidArgument,
@@ -268,7 +268,7 @@ std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& ask
       .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
       .batch = asked.call.batch,
       .packed = asked.call.packed};
-  wire::CallFrame& frame = asked.call.frame;
+  wire::CallFrame& frame = asked.call.bytes().frame;
   wire::encode_call(frame, header, arguments);
   if (frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,

@@ -36,15 +36,23 @@ struct Attempt {
   bool dispatch_again = false;  // nothing was sent, and the worker is to blame
 };
 
+// What a call's bytes are in.
+struct CallBytes {
+  std::string arguments;  // encoded
+  wire::CallFrame frame;  // as it goes out, of these arguments
+};
+
 // A call's arguments, encoded, and its one deadline.
 struct Prepared {
-  std::string arguments;
+  CallBytes own = {};
+  CallBytes* lent = nullptr;  // in place of its own: see Scratch
+  CallBytes& bytes() { return lent == nullptr ? own : *lent; }
+
   bool packed = false;  // as MessagePack
   bool positional = false;
   bool batch = false;  // many of them, in an array
   Deadline deadline = Deadline::never();
   TimePoint started;
-  wire::CallFrame frame = {};  // as it goes out, of these arguments
 };
 
 // A call as one worker is asked it.

@@ -75,7 +75,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
     return record.channel->exchange(frame, record.process.exit_fd.get(), due, Channel::Waits::kWatched,
                                     lane.bell.fd(), turn);
   };
-  auto reply = exchange(course.call.frame, Channel::Turn::kFirst, SteadyClock::now());
+  auto reply = exchange(course.call.bytes().frame, Channel::Turn::kFirst, SteadyClock::now());
   for (bool began = false;; began = true) {
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {

@@ -69,7 +69,7 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
     encoded = encode(values);
   }
   if (!encoded) return of_command(command, std::move(encoded).error());
-  course.call.arguments = *std::move(encoded);
+  course.call.bytes().arguments = *std::move(encoded);
   course.call.packed = packed;
   course.call.positional = arguments.is_array();
   return set_out_encoded(course, options, command, bound);
@@ -80,7 +80,7 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   course.call.started = SteadyClock::now();
   if (const Json* dom = arguments.dom()) return set_out(course, options, command, *dom, bound);
   const bool packed = packs_;
-  detail::ValueWriter out(course.call.arguments, packed);
+  detail::ValueWriter out(course.call.bytes().arguments, packed);
   arguments.write_to(out);
   // A Json can be walked, to find what is wrong with it and where.
   if (!out.ok()) return set_out(course, options, command, arguments.json(), bound);
@@ -168,7 +168,7 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                             Channel::Waits::kWatched, stop_fd, turn);
   };
 
-  auto reply = exchange(course.call.frame, Channel::Turn::kFirst);
+  auto reply = exchange(course.call.bytes().frame, Channel::Turn::kFirst);
   for (bool began = false;; began = true) {
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {

@@ -23,7 +23,7 @@ def mixed(first, by, second):
 
 @lair.command
 def dot(first, second):
-    return sum(a * b for a, b in zip(first.memoryview(), second.memoryview()))
+    return sum(a * b for a, b in zip(first.memoryview(), second.memoryview(), strict=True))
 
 
 @lair.command

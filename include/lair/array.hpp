@@ -231,6 +231,32 @@ Inout<T> inout(Array<T> array) {
   return {std::move(array)};
 }
 
+namespace detail {
+// A call's argument that is an array itself, where its caller has it.
+struct ArrayArgument {
+  std::size_t index = 0;  // its position
+  const ArrayData* array = nullptr;
+  bool inout = false;
+};
+
+template <class T>
+inline constexpr bool kIsArray = false;
+template <class T>
+inline constexpr bool kIsArray<Array<T>> = true;
+template <class T>
+inline constexpr bool kIsArrayArgument = kIsArray<T>;
+template <class T>
+inline constexpr bool kIsArrayArgument<Inout<T>> = true;
+template <class T>
+ArrayArgument argument_of(std::size_t index, const Array<T>& array) {
+  return {.index = index, .array = &array.impl()};
+}
+template <class T>
+ArrayArgument argument_of(std::size_t index, const Inout<T>& argument) {
+  return {.index = index, .array = &argument.array.impl(), .inout = true};
+}
+}  // namespace detail
+
 template <ArrayElement T>
 void to_json(Json& json, const Array<T>& array) {
   json = detail::array_as_json(array.impl(), false);

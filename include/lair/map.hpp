@@ -94,15 +94,23 @@ Json item_arguments(std::tuple<Parts...>&& item) {
   return item_arguments(std::as_const(item));
 }
 
+// False as well of what holds arrays, which are not among a batch's items.
+template <class... Parts>
+bool write_parts(ValueWriter& out, const Parts&... parts) {
+  if constexpr ((holds_arrays<Parts> || ...)) {
+    return false;
+  } else {
+    view_of(parts...).write_to(out);
+    return out.ok();
+  }
+}
 template <class Item>
 bool write_item(ValueWriter& out, const Item& item) {
-  view_of(item).write_to(out);
-  return out.ok();
+  return write_parts(out, item);
 }
 template <class... Parts>
 bool write_item(ValueWriter& out, const std::tuple<Parts...>& item) {
-  std::apply([&](const auto&... parts) { view_of(parts...).write_to(out); }, item);
-  return out.ok();
+  return std::apply([&](const auto&... parts) { return write_parts(out, parts...); }, item);
 }
 
 Error of_item(std::size_t index, Error error);  // says so

@@ -3,12 +3,16 @@
 // Thread-safety: none; one call at a time.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <lair/array.hpp>
 #include <lair/error.hpp>
 #include <lair/json.hpp>
 #include <lair/result.hpp>
 #include <lair/typed.hpp>
 #include <lair/typed_dom.hpp>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -23,21 +27,43 @@ class TypedArguments {
   virtual const Json* dom() const { return nullptr; }
   // Else: writes them, as an array. Where that fails, `json` is what speaks for itself.
   virtual void write_to(ValueWriter& out) const = 0;
+  // Those in whose places it has written null.
+  virtual std::span<const ArrayArgument> arrays() const { return {}; }
   virtual Json json() const = 0;
 
  protected:
   ~TypedArguments() = default;
 };
 
+template <class T>
+void write_argument(ValueWriter& out, const T& value) {
+  if constexpr (kIsArrayArgument<T>) {
+    out.null();  // it goes beside the values
+  } else {
+    write(out, value);
+  }
+}
+
+// None of them holds arrays, but some may be arrays themselves.
 template <class... Args>
 class ArgumentsOf final : public TypedArguments {
  public:
-  explicit ArgumentsOf(const Args&... args) : args_(args...) {}
+  explicit ArgumentsOf(const Args&... args) : args_(args...) {
+    std::size_t index = 0;
+    [[maybe_unused]] std::size_t count = 0;
+    const auto look = [&](const auto& one) {
+      if constexpr (kIsArrayArgument<std::remove_cvref_t<decltype(one)>>)
+        arrays_[count++] = argument_of(index, one);
+      ++index;
+    };
+    (look(args), ...);
+  }
   void write_to(ValueWriter& out) const override {
     out.begin_array(sizeof...(Args));
-    std::apply([&](const auto&... one) { ((out.element(), write(out, one)), ...); }, args_);
+    std::apply([&](const auto&... one) { ((out.element(), write_argument(out, one)), ...); }, args_);
     out.end_array();
   }
+  std::span<const ArrayArgument> arrays() const override { return arrays_; }
   Json json() const override {
     Json array = Json::array();
     std::apply([&](const auto&... one) { (array.push_back(to_dom(one)), ...); }, args_);
@@ -46,6 +72,7 @@ class ArgumentsOf final : public TypedArguments {
 
  private:
   std::tuple<const Args&...> args_;
+  std::array<ArrayArgument, (std::size_t{kIsArrayArgument<Args>} + ... + 0)> arrays_;
 };
 
 class JsonArguments final : public TypedArguments {
@@ -59,7 +86,7 @@ class JsonArguments final : public TypedArguments {
   const Json& value_;
 };
 
-// Those with arrays among them, which go ahead of the values that they are taken out of.
+// Those that hold arrays, which are taken out of them.
 class ArrayArguments final : public TypedArguments {
  public:
   explicit ArrayArguments(Json value) : value_(std::move(value)) {}
@@ -89,7 +116,7 @@ template <class... Args>
 auto view_of(const Args&... args) {
   if constexpr (are_named<Args...>()) {
     return JsonArguments((args.object, ...));
-  } else if constexpr ((holds_arrays<Args> || ...)) {
+  } else if constexpr (((holds_arrays<Args> && !kIsArrayArgument<Args>) || ...)) {
     return ArrayArguments(positions(args...));
   } else {
     return ArgumentsOf<Args...>(args...);
@@ -112,6 +139,9 @@ class ResultSink {
   // Straight from the message. False: it is no such value; nothing has been kept.
   virtual bool read_from(ValueReader& in) = 0;
   virtual void keep(Json value) = 0;
+  // Of a result that is an array itself: its type. Such a one comes beside the values, and is kept by itself.
+  virtual std::optional<DType> array_type() const { return std::nullopt; }
+  virtual void keep_array(ArrayData) {}
 
  protected:
   ~ResultSink() = default;
@@ -152,7 +182,7 @@ class ResultOf final : public ResultSink {
     if constexpr (std::is_void_v<R>) {
       return in.skip();
     } else if constexpr (holds_arrays<R>) {
-      return false;  // they come beside the values
+      return false;  // they come beside the values, which have null in their places
     } else if constexpr (Readable<R>::value) {
       // A from_json of the user's is not called here: it might throw, and a worker is held.
       return read(in, read_);
@@ -164,12 +194,21 @@ class ResultOf final : public ResultSink {
     kept_ = std::move(value);
     is_kept_ = true;
   }
+  std::optional<DType> array_type() const override {
+    if constexpr (kIsArray<R>) return R::kDType;
+    return std::nullopt;
+  }
+  void keep_array([[maybe_unused]] ArrayData array) override {
+    if constexpr (kIsArray<R>) read_ = std::move(array);
+  }
   Result<R> take(std::string_view command) {
     if (is_kept_) return result_as<R>(command, std::move(kept_));
     if constexpr (std::is_void_v<R>) {
       return {};
     } else if constexpr (Readable<R>::value) {
       return std::move(read_);
+    } else if constexpr (kIsArray<R>) {
+      return R(std::move(read_));
     } else {
       return result_as<R>(command, std::move(kept_));
     }
@@ -178,7 +217,8 @@ class ResultOf final : public ResultSink {
  private:
   struct Nothing {};
   using Direct = std::conditional_t<std::is_void_v<R>, std::bool_constant<false>, Readable<R>>;
-  std::conditional_t<Direct::value, R, Nothing> read_{};
+  using Beside = std::conditional_t<kIsArray<R>, ArrayData, Nothing>;
+  std::conditional_t<Direct::value, R, Beside> read_{};
   Json kept_;
   bool is_kept_ = false;
 };

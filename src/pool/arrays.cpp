@@ -18,46 +18,42 @@ Error invalid(const Json& path, std::string what) {
           .message = place + ' ' + std::move(what)};
 }
 
-// Those of this arena go as they are. Others are copied.
-std::optional<Error> add_argument(Arena& arena, const Json& value, const Json& path, CallArrays& arrays) {
-  detail::ArrayInJson found = detail::array_in(value);
-  detail::ArrayData& array = found.array;
-  if (array.memory == nullptr)
+// Those of this arena go as they are. Others are copied. `path` as wire::ListedArrays has it.
+std::optional<Error> add_argument(Arena& arena, const detail::ArrayData& array, bool inout, const Json& path,
+                                  bool packed, CallArrays& arrays) {
+  if (!detail::fits(array))
     return invalid(path, "is an array that is gone: it must live until the call has been made");
-  BlockPtr block = std::dynamic_pointer_cast<Block>(array.memory);
-  if (block == nullptr || block->arena() != &arena) {
-    if (found.inout)
-      return invalid(path, "is inout, and not of this pool's memory: make it by the pool's array()");
-    auto copy = arena.allocate(*detail::bytes_of(array.dtype, array.shape));
-    if (!copy) return std::move(copy).error();
-    block = *std::move(copy);
-    detail::copy_elements(block->data(), array);
-    array.first = 0;
-    array.strides = detail::contiguous_strides(array.dtype, array.shape);
+  if (auto block = std::dynamic_pointer_cast<Block>(array.memory); block && block->arena() == &arena) {
+    arrays.arguments.add(packed, path, block->at(), array, inout);
+    arrays.blocks.push_back(std::move(block));
+    return std::nullopt;
   }
-  arrays.arguments.push_back({.where = {.path = path,
-                                        .block = block->at(),
-                                        .first = array.first,
-                                        .dtype = array.dtype,
-                                        .shape = std::move(array.shape),
-                                        .strides = std::move(array.strides),
-                                        .inout = found.inout},
-                              .block = block});
+  if (inout) return invalid(path, "is inout, and not of this pool's memory: make it by the pool's array()");
+  auto copy = arena.allocate(*detail::bytes_of(array.dtype, array.shape));
+  if (!copy) return std::move(copy).error();
+  const BlockPtr block = *std::move(copy);
+  detail::copy_elements(block->data(), array);
+  const detail::ArrayData copied{.memory = block,
+                                 .dtype = array.dtype,
+                                 .shape = array.shape,
+                                 .strides = detail::contiguous_strides(array.dtype, array.shape)};
+  arrays.arguments.add(packed, path, block->at(), copied, inout);
+  arrays.blocks.push_back(block);
   return std::nullopt;
 }
 
-std::optional<Error> take_from(Arena& arena, Json& value, Json& path, CallArrays& arrays) {
+std::optional<Error> take_from(Arena& arena, Json& value, Json& path, bool packed, CallArrays& arrays) {
   if (detail::is_array(value)) {
-    auto refusal = add_argument(arena, value, path, arrays);
+    const detail::ArrayInJson found = detail::array_in(value);
     value = nullptr;
-    return refusal;
+    return add_argument(arena, found.array, found.inout, path, packed, arrays);
   }
   if (!value.is_structured() || path.size() > base::kMostNesting) return std::nullopt;
   std::size_t index = 0;
   for (auto each = value.begin(); each != value.end(); ++each, ++index) {
     if (!each->is_structured() && !each->is_binary()) continue;
     path.push_back(value.is_object() ? Json(each.key()) : Json(index));
-    if (auto refusal = take_from(arena, *each, path, arrays)) return refusal;
+    if (auto refusal = take_from(arena, *each, path, packed, arrays)) return refusal;
     path.erase(path.size() - 1);
   }
   return std::nullopt;
@@ -75,9 +71,18 @@ bool has_arrays(const Json& arguments) {
   return std::any_of(arguments.begin(), arguments.end(), [](const Json& each) { return each.is_binary(); });
 }
 
-std::optional<Error> take_arguments(Arena& arena, Json& arguments, CallArrays& arrays) {
+std::optional<Error> take_arguments(Arena& arena, Json& arguments, bool packed, CallArrays& arrays) {
   Json path = Json::array();
-  return take_from(arena, arguments, path, arrays);
+  return take_from(arena, arguments, path, packed, arrays);
+}
+
+std::optional<Error> take_arguments(Arena& arena, std::span<const detail::ArrayArgument> arguments,
+                                    bool packed, CallArrays& arrays) {
+  for (const detail::ArrayArgument& each : arguments) {
+    if (auto refusal = add_argument(arena, *each.array, each.inout, each.index, packed, arrays))
+      return refusal;
+  }
+  return std::nullopt;
 }
 
 void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_view command, bool packed) {
@@ -85,9 +90,7 @@ void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_
   arrays.encoded.clear();
   arrays.grant.reset();
   if (arrays.empty() && lent.blocks.empty()) return;
-  wire::ArraysOfCall said{.wanted = arrays.taken != nullptr};
-  // Lent, for another try may need them.
-  for (CallArrays::Argument& argument : arrays.arguments) said.arguments.push_back(std::move(argument.where));
+  wire::ArraysOfCall said{.arguments = arrays.arguments, .wanted = arrays.taken != nullptr};
   if (said.wanted) {
     if (const std::size_t bytes = arena.expected(command)) {
       // Where there is none, the worker asks.
@@ -97,12 +100,10 @@ void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_
   said.dropped = arena.gone(lent.segments);
   for (const std::uint32_t number : said.dropped) std::erase(lent.segments, number);
   arrays.encoded = wire::encode_arrays(said, packed);
-  for (std::size_t i = 0; i < arrays.arguments.size(); ++i)
-    arrays.arguments[i].where = std::move(said.arguments[i]);
 }
 
 void lend(Record& record, CallArrays& arrays) {
-  for (const CallArrays::Argument& argument : arrays.arguments) record.lent.lend(argument.block);
+  for (const BlockPtr& block : arrays.blocks) record.lent.lend(block);
   if (arrays.grant) record.lent.lend(std::exchange(arrays.grant, nullptr));
 }
 
@@ -140,6 +141,24 @@ void take_results(Record& record, Arena& arena, CallArrays& arrays, std::string_
     arena.expect(command, most);
   }
   lent.settle();
+}
+
+bool take_array(Record& record, Arena& arena, const CallArrays& arrays, std::string_view command,
+                wire::OpenReply& reply, detail::ResultSink& result) {
+  Lent& lent = record.lent;
+  wire::ArrayResult said;
+  if (arrays.taken == nullptr || !reply.read_array(said) || said.dtype != result.array_type()) return false;
+  const auto block = lent.blocks.find({said.segment, said.block});
+  if (block == lent.blocks.end()) return false;
+  detail::ArrayData array{.memory = block->second,
+                          .first = said.first,
+                          .dtype = said.dtype,
+                          .shape = std::move(said.shape),
+                          .strides = std::move(said.strides)};
+  if (!detail::fits(array)) return false;
+  arena.expect(command, array.memory->size());
+  result.keep_array(std::move(array));
+  return true;
 }
 
 std::optional<std::size_t> bytes_asked(const wire::Callback& asked) {

@@ -8,6 +8,7 @@
 #include <lair/result.hpp>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,23 +38,23 @@ struct Lent {
 
 // What a call has of arrays.
 struct CallArrays {
-  struct Argument {
-    wire::ArrayArgument where;
-    BlockPtr block;  // it is in
-  };
-  std::vector<Argument> arguments;
+  wire::ListedArrays arguments;
+  std::vector<BlockPtr> blocks;                // that these are in
   std::shared_ptr<detail::TakenArrays> taken;  // its result may hold some, which are kept here
   // For the worker that has been found.
   std::string encoded;
   BlockPtr grant;  // room for a result
 
-  bool empty() const { return arguments.empty() && taken == nullptr; }
+  bool empty() const { return blocks.empty() && taken == nullptr; }
 };
 
 // Whether there may be arrays: a look at the arguments themselves, not into them.
 bool has_arrays(const Json& arguments);
 // Takes arrays out of `arguments`, and leaves null in their places. The error is the call's.
-std::optional<Error> take_arguments(Arena& arena, Json& arguments, CallArrays& arrays);
+std::optional<Error> take_arguments(Arena& arena, Json& arguments, bool packed, CallArrays& arrays);
+// The same of arguments that are arrays themselves.
+std::optional<Error> take_arguments(Arena& arena, std::span<const detail::ArrayArgument> arguments,
+                                    bool packed, CallArrays& arrays);
 
 // Makes `encoded`, what is said to the worker; empty: it need not be told anything. Once that is about to be sent, `lend`.
 void write_arrays(Record& record, Arena& arena, CallArrays& arrays, std::string_view command, bool packed);
@@ -64,6 +65,10 @@ void lend(Record& record, CallArrays& arrays);
 bool took_release(Record& record, const wire::Reply& reply);
 void take_results(Record& record, Arena& arena, CallArrays& arrays, std::string_view command,
                   wire::Reply& reply);
+
+// Of a last reply: the same for a result that is an array itself and goes straight into `result`. False: take_results is for it.
+bool take_array(Record& record, Arena& arena, const CallArrays& arrays, std::string_view command,
+                wire::OpenReply& reply, detail::ResultSink& result);
 
 // A worker asks for a segment, or for room for a result. Nothing: it asks for something else.
 inline constexpr std::string_view kArrayPrefix = "lair.array.";

@@ -230,16 +230,17 @@ std::optional<Error> Shell::call(const CallOptions& options, std::string_view co
                                  const detail::TypedArguments& arguments, detail::ResultSink& result,
                                  const Bound& bound) {
   if (on_reactor()) return on_own_thread(command);
-  Result<Json> value = Json();
-  Course course;
-  if (options_.concurrency == 1) {
-    const Scratch scratch(course.call);
-    course.result = &result;
-    if (auto refusal = set_out(course, options, command, arguments, bound)) return refusal;
-    value = call_directly(course, options.stop);
-  } else {
-    value = call(options, command, arguments.json(), bound);
+  if (options_.concurrency > 1) {
+    Result<Json> value = call(options, command, arguments.json(), bound);
+    if (!value) return std::move(value).error();
+    result.keep(*std::move(value));
+    return std::nullopt;
   }
+  Course course;
+  const Scratch scratch(course.call);
+  course.result = &result;
+  if (auto refusal = set_out(course, options, command, arguments, bound)) return refusal;
+  Result<Json> value = call_directly(course, options.stop);
   if (!value) return std::move(value).error();
   if (!course.is_read) result.keep(*std::move(value));
   return std::nullopt;

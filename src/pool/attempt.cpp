@@ -44,10 +44,10 @@ Delivery sent_or_not(bool sent) { return sent ? Delivery::kMaybeExecuted : Deliv
 // The arguments as every worker reads them: the one that has been found for the call knows no MessagePack.
 void write_as_json(Prepared& call) {
   std::string problem;
-  const auto value = wire::decode_msgpack(call.arguments, problem);
+  const auto value = wire::decode_msgpack(call.bytes().arguments, problem);
   auto text = wire::encode_json(value.value_or(Json::array()), "arguments");
   LAIR_ASSERT(value && text);  // its own work
-  call.arguments = *std::move(text);
+  call.bytes().arguments = *std::move(text);
   call.packed = false;
 }
 
@@ -209,7 +209,7 @@ std::string callback_frame(const wire::Announcement& announced, const wire::Call
   return wire::encode_callback_result(header.id, header.generation, number, too_long);
 }
 
-std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, bool shared) {
+std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& asked, bool shared) {
   const wire::Announcement& announced = *record.announcement;
   const std::string_view command = asked.command;
   const auto refuse = [&](ErrorKind kind, std::string why) {
@@ -217,7 +217,7 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
   };
   if (!announced.knows(command)) return Attempt{.result = unknown_command(announced, command)};
   if (asked.call.packed && !announced.packs) write_as_json(asked.call);
-  std::string_view arguments = asked.call.arguments;
+  std::string_view arguments = asked.call.bytes().arguments;
   if (announced.protocol == wire::Protocol::kOne && asked.call.positional) {
     if (arguments != "[]") {
       return refuse(ErrorKind::kInvalidArgument,
@@ -232,7 +232,7 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
   }
   if (asked.arrays != nullptr && announced.arrays) {
     write_arrays(record, *asked.arena, *asked.arrays, command, asked.call.packed);
-  } else if (asked.arrays != nullptr && !asked.arrays->arguments.empty()) {
+  } else if (asked.arrays != nullptr && !asked.arrays->blocks.empty()) {
     return refuse(
         ErrorKind::kInvalidArgument,
         ": this worker takes no arrays (protocol 1, an older SDK, or several calls at a time); give "
@@ -254,29 +254,29 @@ std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, boo
       return unanswered(command, {.failure = Channel::Failure::kExited}, worker,
                         SteadyClock::now() - asked.call.started, false);
   }
-  Addressed addressed{
-      .header = {.protocol = announced.protocol,
-                 .id = channel.next_id(),
-                 .generation = record.ref.generation,
-                 .command = command,
-                 .remaining = asked.call.deadline.remaining(),
-                 .traceparent = asked.traceparent,
-                 .chain = asked.chain,
-                 .stream = asked.stream,
-                 .session = asked.session,
-                 .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
-                 .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
-                 .batch = asked.call.batch,
-                 .packed = asked.call.packed},
-      .frame = std::move(asked.call.spare)};
-  wire::encode_call(addressed.frame, addressed.header, arguments);
-  if (addressed.frame.payload_size() > announced.max_frame) {
+  const wire::CallHeader header{
+      .protocol = announced.protocol,
+      .id = channel.next_id(),
+      .generation = record.ref.generation,
+      .command = command,
+      .remaining = asked.call.deadline.remaining(),
+      .traceparent = asked.traceparent,
+      .chain = asked.chain,
+      .stream = asked.stream,
+      .session = asked.session,
+      .arrays = asked.arrays == nullptr ? std::string_view() : asked.arrays->encoded,
+      .takes_arrays = asked.arrays != nullptr && asked.arrays->taken != nullptr,
+      .batch = asked.call.batch,
+      .packed = asked.call.packed};
+  wire::CallFrame& frame = asked.call.bytes().frame;
+  wire::encode_call(frame, header, arguments);
+  if (frame.payload_size() > announced.max_frame) {
     return refuse(ErrorKind::kInvalidArgument,
-                  ": its arguments make a message of " + std::to_string(addressed.frame.payload_size()) +
+                  ": its arguments make a message of " + std::to_string(frame.payload_size()) +
                       " bytes; the limit is max_frame = " + std::to_string(announced.max_frame));
   }
   if (asked.arrays != nullptr && announced.arrays) lend(record, *asked.arrays);
-  return addressed;
+  return header;
 }
 
 }  // namespace lair::pool

@@ -36,15 +36,23 @@ struct Attempt {
   bool dispatch_again = false;  // nothing was sent, and the worker is to blame
 };
 
+// What a call's bytes are in.
+struct CallBytes {
+  std::string arguments;  // encoded
+  wire::CallFrame frame;  // as it goes out, of these arguments
+};
+
 // A call's arguments, encoded, and its one deadline.
 struct Prepared {
-  std::string arguments;
+  CallBytes own = {};
+  CallBytes* lent = nullptr;  // in place of its own: see Scratch
+  CallBytes& bytes() { return lent == nullptr ? own : *lent; }
+
   bool packed = false;  // as MessagePack
   bool positional = false;
   bool batch = false;  // many of them, in an array
   Deadline deadline = Deadline::never();
   TimePoint started;
-  wire::CallFrame spare = {};  // whose memory a frame may use
 };
 
 // A call as one worker is asked it.
@@ -58,14 +66,9 @@ struct Asked {
   CallArrays* arrays = nullptr;  // with `arena`, the pool's
   Arena* arena = nullptr;
 };
-// As it goes out. The frame's arguments are those of `Prepared`.
-struct Addressed {
-  wire::CallHeader header;
-  wire::CallFrame frame;
-};
-
-// `shared`: other calls are in flight on the channel. Nothing is sent; the error is for what speaks against it.
-std::variant<Addressed, Attempt> address(Record& record, const Asked& asked, bool shared = false);
+// Makes the call's frame, and says what is in its header. `shared`: other calls are in flight on the channel. Nothing is sent; the
+// error is for what speaks against it.
+std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& asked, bool shared = false);
 
 // A whole frame, with what a host function has come to, or why that cannot be sent.
 std::string callback_frame(const wire::Announcement& announced, const wire::CallHeader& header,

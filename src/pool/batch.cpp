@@ -60,7 +60,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
                                .chain = chain,
                                .session = session});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
-  const Addressed& sent = std::get<Addressed>(made);
+  const auto& sent = std::get<wire::CallHeader>(made);
   if (announced.journal_fd >= 0 && !record.journal)
     record.journal = os::Journal::open(record.process.pid, announced.journal_fd);
 
@@ -75,7 +75,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
     return record.channel->exchange(frame, record.process.exit_fd.get(), due, Channel::Waits::kWatched,
                                     lane.bell.fd(), turn);
   };
-  auto reply = exchange(sent.frame, Channel::Turn::kFirst, SteadyClock::now());
+  auto reply = exchange(course.call.bytes().frame, Channel::Turn::kFirst, SteadyClock::now());
   for (bool began = false;; began = true) {
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {
@@ -87,12 +87,12 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
       end.sent |= began;
       return broken_off(sent, record, batch, end, since);
     }
-    if (const auto last = take_values(batch, sent.header, *payload, lane)) {
+    if (const auto last = take_values(batch, sent, *payload, lane)) {
       if (*last) return in_full(batch.done);
       reply = exchange(kNothing, Channel::Turn::kMidway, SteadyClock::now());
       continue;
     }
-    wire::Reply said = wire::decode_reply(sent.header, *payload);
+    wire::Reply said = wire::decode_reply(sent, *payload);
     if (auto* answers = std::get_if<wire::Answers>(&said)) {
       const bool last = answers->last;
       if (!take_answers(batch, std::move(*answers), identity_of(record)) ||
@@ -108,8 +108,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
       const Result<Json> served =
           shell_.host_functions().call(asked->name, asked->arguments, shell_.context_of(course, hold));
       std::string answer;
-      if (!HostFunctions::is_told(*asked))
-        answer = callback_frame(announced, sent.header, asked->number, served);
+      if (!HostFunctions::is_told(*asked)) answer = callback_frame(announced, sent, asked->number, served);
       reply = exchange({.head = std::move(answer), .arguments = {}, .tail = {}, .fd = -1},
                        Channel::Turn::kMidway, since);
       continue;
@@ -125,7 +124,7 @@ Attempt MapRun::attempt(Course& course, const Hold& hold, Batch& batch, Lane& la
 }
 
 // The worker ended, or is to end.
-Attempt MapRun::broken_off(const Addressed& sent, Record& record, Batch& batch, Channel::NoReply end,
+Attempt MapRun::broken_off(const wire::CallHeader& sent, Record& record, Batch& batch, Channel::NoReply end,
                            TimePoint since) {
   if (end.sent) read_journal(sent, record, batch);
   Attempt ended = unanswered(command_, end, identity_of(record), SteadyClock::now() - since, false);
@@ -144,10 +143,10 @@ Attempt MapRun::broken_off(const Addressed& sent, Record& record, Batch& batch, 
 
 // An item is late, or the map is stopped. The worker is asked here to give the item up, and heard to its last frame: what it
 // has done before counts.
-Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Channel::NoReply end,
+Attempt MapRun::give_up(const wire::CallHeader& sent, Record& record, Batch& batch, Channel::NoReply end,
                         TimePoint since) {
   Channel& channel = *record.channel;
-  (void)channel.send_now(wire::encode_cancel(sent.header.id, sent.header.generation));
+  (void)channel.send_now(wire::encode_cancel(sent.id, sent.generation));
   // The frame first, so that whoever hears the bell finds it.
   Bell bell(record.announcement->cancel_signal);
   const auto ring = [&] {
@@ -171,7 +170,7 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
       }
       return broken_off(sent, record, batch, lost.failure == Channel::Failure::kDeadline ? end : lost, since);
     }
-    wire::Reply said = wire::decode_reply(sent.header, *payload);
+    wire::Reply said = wire::decode_reply(sent, *payload);
     if (auto* answers = std::get_if<wire::Answers>(&said)) {
       const bool last = answers->last;
       const bool fits = take_answers(batch, std::move(*answers), identity_of(record));
@@ -180,8 +179,7 @@ Attempt MapRun::give_up(const Addressed& sent, Record& record, Batch& batch, Cha
     } else if (const auto* asked = std::get_if<wire::Callback>(&said)) {
       if (HostFunctions::is_told(*asked)) continue;
       const Error gone{.kind = ErrorKind::kCancelled, .message = "the call has ended for its caller"};
-      (void)channel.send_now(
-          wire::encode_callback_result(sent.header.id, sent.header.generation, asked->number, gone));
+      (void)channel.send_now(wire::encode_callback_result(sent.id, sent.generation, asked->number, gone));
       continue;
     } else if (const auto* cancelled = std::get_if<wire::Cancelled>(&said);
                cancelled != nullptr && cancelled->begun > batch.done && cancelled->begun <= batch.count()) {
@@ -229,15 +227,15 @@ bool MapRun::take_answers(Batch& batch, wire::Answers answers, const WorkerIdent
 }
 
 // What it had done and not told; and how many items it had begun. Without a journal, all of them may have been.
-void MapRun::read_journal(const Addressed& sent, Record& record, Batch& batch) {
+void MapRun::read_journal(const wire::CallHeader& sent, Record& record, Batch& batch) {
   const auto journal = record.journal ? record.journal->read() : std::nullopt;
   if (!journal) {
     batch.begun = batch.count();
     return;
   }
   batch.begun = batch.done;
-  if (journal->batch != sent.header.id) return;  // it had not come to this one
-  wire::CallHeader one = sent.header;
+  if (journal->batch != sent.id) return;  // it had not come to this one
+  wire::CallHeader one = sent;
   one.batch = false;
   std::string_view left = journal->frames;
   for (std::uint64_t index = journal->told; left.size() > wire::kHeaderBytes; ++index) {

@@ -23,18 +23,10 @@ Error invalid(std::string_view command, std::string what) {
           .message = quoted(command) + ": " + std::move(what)};
 }
 
-// A frame's memory goes back to its call.
-class LentFrame {
- public:
-  LentFrame(wire::CallFrame& frame, wire::CallFrame& owner) : frame_(frame), owner_(owner) {}
-  ~LentFrame() { owner_ = std::move(frame_); }
-  LentFrame(const LentFrame&) = delete;
-  LentFrame& operator=(const LentFrame&) = delete;
-
- private:
-  wire::CallFrame& frame_;
-  wire::CallFrame& owner_;
-};
+Error of_command(std::string_view command, Error error) {
+  error.message = quoted(command) + ": " + error.message;
+  return error;
+}
 
 // The session's own call is one of those whose host functions are running: it ends after this one.
 bool is_within(const CallContext& within, const SessionEntry& session, std::uint64_t pool) {
@@ -72,18 +64,12 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   if (has_arrays(arguments) || !(encoded = encode(arguments))) {
     // Arrays among them, perhaps deeper down, which the codecs refuse.
     Json values = arguments;
-    if (auto refusal = take_arguments(*arena_, values, course.arrays)) {
-      refusal->message = quoted(command) + ": " + refusal->message;
-      return refusal;
-    }
+    if (auto refusal = take_arguments(*arena_, values, packed, course.arrays))
+      return of_command(command, *std::move(refusal));
     encoded = encode(values);
   }
-  if (!encoded) {
-    Error error = std::move(encoded).error();
-    error.message = quoted(command) + ": " + error.message;
-    return error;
-  }
-  course.call.arguments = *std::move(encoded);
+  if (!encoded) return of_command(command, std::move(encoded).error());
+  course.call.bytes().arguments = *std::move(encoded);
   course.call.packed = packed;
   course.call.positional = arguments.is_array();
   return set_out_encoded(course, options, command, bound);
@@ -94,10 +80,12 @@ std::optional<Error> Shell::set_out(Course& course, const CallOptions& options, 
   course.call.started = SteadyClock::now();
   if (const Json* dom = arguments.dom()) return set_out(course, options, command, *dom, bound);
   const bool packed = packs_;
-  detail::ValueWriter out(course.call.arguments, packed);
+  detail::ValueWriter out(course.call.bytes().arguments, packed);
   arguments.write_to(out);
   // A Json can be walked, to find what is wrong with it and where.
   if (!out.ok()) return set_out(course, options, command, arguments.json(), bound);
+  if (auto refusal = take_arguments(*arena_, arguments.arrays(), packed, course.arrays))
+    return of_command(command, *std::move(refusal));
   course.call.packed = packed;
   course.call.positional = true;
   return set_out_encoded(course, options, command, bound);
@@ -171,8 +159,7 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                                .arrays = &course.arrays,
                                .arena = arena_.get()});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
-  Addressed& addressed = std::get<Addressed>(made);
-  const LentFrame lent(addressed.frame, course.call.spare);
+  const auto& header = std::get<wire::CallHeader>(made);
   Channel& channel = *record.channel;
   const Channel::Exchanges exchanges(channel);
   const int stop_fd = course.wanted.bell == nullptr ? -1 : course.wanted.bell->fd();
@@ -181,7 +168,7 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                             Channel::Waits::kWatched, stop_fd, turn);
   };
 
-  auto reply = exchange(addressed.frame, Channel::Turn::kFirst);
+  auto reply = exchange(course.call.bytes().frame, Channel::Turn::kFirst);
   for (bool began = false;; began = true) {
     const auto* payload = std::get_if<std::string_view>(&reply);
     if (payload == nullptr) {
@@ -192,12 +179,19 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
       return unanswered(command, end, identity_of(record), SteadyClock::now() - course.call.started,
                         recovers);
     }
-    if (course.result != nullptr && wire::read_result(addressed.header, *payload, *course.result)) {
+    wire::OpenReply open(header, *payload);
+    if (open.read_release(record.lent.released)) {
+      reply = exchange({}, Channel::Turn::kMidway);
+      continue;
+    }
+    if (course.result != nullptr && (course.result->array_type() ? take_array(record, *arena_, course.arrays,
+                                                                              command, open, *course.result)
+                                                                 : open.read_value(*course.result))) {
       course.is_read = true;
       record.lent.settle();
       return {.result = Json(), .verdict = {.completed = 1}, .ending = Ending::kOk};
     }
-    wire::Reply said = wire::decode_reply(addressed.header, *payload);
+    wire::Reply said = wire::decode_reply(header, *payload);
     if (took_release(record, said)) {
       reply = exchange({}, Channel::Turn::kMidway);
       continue;
@@ -219,7 +213,7 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
         of_arrays ? std::move(of_arrays->result)
                   : host_functions_->call(asked->name, asked->arguments, context_of(course, hold));
     const int fd = of_arrays && of_arrays->segment ? of_arrays->segment->fd() : -1;
-    std::string answer = callback_frame(*record.announcement, addressed.header, asked->number, served);
+    std::string answer = callback_frame(*record.announcement, header, asked->number, served);
     if (course.call.deadline.passed()) {  // what comes now comes too late
       reply = Channel::NoReply{.failure = Channel::Failure::kDeadline, .sent = channel.send_now(answer)};
     } else {
@@ -257,16 +251,14 @@ Result<Json> Shell::call_directly(Course& course, const std::stop_token& stop) {
 }
 
 Try Shell::try_once(Course& course) {
-  for (;;) {
+  std::optional<Try> ended;
+  while (!ended) {
     const Result<Hold> hold = take(course.wanted);
-    if (auto ended = took(course, hold)) return *std::move(ended);
-    Attempt outcome = attempt(course, *hold);
-    if (auto ended = attempted(course, *hold, std::move(outcome))) {
-      if (ended->lost != nullptr)
-        describe(course, *ended, std::min(kExitPatience, course.call.deadline.remaining()));
-      return *std::move(ended);
-    }
+    if (!(ended = took(course, hold))) ended = attempted(course, *hold, attempt(course, *hold));
   }
+  if (ended->lost != nullptr)
+    describe(course, *ended, std::min(kExitPatience, course.call.deadline.remaining()));
+  return *std::move(ended);
 }
 
 Result<Json> Shell::call_on(Hold& hold, const CallOptions& options, std::string_view command,

@@ -255,7 +255,7 @@ void MapRun::serve(Batch& batch, Lane& lane) {
   Course course;
   if (auto refusal = shell_.set_out(course, call_, command_, Json::array(), bound_))
     return fail(batch, 0, batch.count(), *refusal);
-  course.call.arguments = batch.arguments;
+  course.call.bytes().arguments = batch.arguments;
   course.call.packed = batch.packed;
   course.call.batch = true;
   course.wanted.bell = &lane.bell;

@@ -77,9 +77,9 @@ class MapRun {
   void settle(Batch& batch, const Course& course, Try ended);
   // On a worker. What the batch's worker says of each item is delivered; the attempt's error is that of the item it was at.
   Attempt attempt(Course& course, const Hold& hold, Batch& batch, Lane& lane);
-  Attempt broken_off(const Addressed& sent, Record& record, Batch& batch, worker::Channel::NoReply end,
+  Attempt broken_off(const wire::CallHeader& sent, Record& record, Batch& batch, worker::Channel::NoReply end,
                      TimePoint since);
-  Attempt give_up(const Addressed& sent, Record& record, Batch& batch, worker::Channel::NoReply end,
+  Attempt give_up(const wire::CallHeader& sent, Record& record, Batch& batch, worker::Channel::NoReply end,
                   TimePoint since);
   Way way_of(const wire::Announcement& announced) const;
   // Whether these were the last results, if they are nothing but values and can be read as such. Nothing: nothing was taken.
@@ -87,7 +87,7 @@ class MapRun {
                                   Lane& lane);
   // False: it has told of more items than there are.
   bool take_answers(Batch& batch, wire::Answers answers, const WorkerIdentity& worker);
-  void read_journal(const Addressed& sent, Record& record, Batch& batch);
+  void read_journal(const wire::CallHeader& sent, Record& record, Batch& batch);
   void one_done(Batch& batch, Result<Json> result);
 
   void call_each(const Batch& batch, std::size_t from, std::size_t to, const CallOptions& options);

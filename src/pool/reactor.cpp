@@ -226,11 +226,10 @@ void Reactor::send(AsyncCall& call) {
         call, unanswered(call.command, {.failure = Channel::Failure::kSystem, .detail = std::strerror(errno)},
                          identity_of(*record), {}, false));
   }
-  const Addressed& addressed = std::get<Addressed>(made);
-  call.header = addressed.header;
+  call.header = std::get<wire::CallHeader>(made);
   call.stage = Stage::kOnWorker;
   line->calls[call.header.id] = call.key;
-  const auto& [head, arguments, tail, fd] = addressed.frame;
+  const auto& [head, arguments, tail, fd] = call.course.call.bytes().frame;
   if (record->announcement->concurrency > 1) {  // there may be more for it, which can go in one piece
     call.written_at = line->append(head, arguments, tail);
     line->unsent() < kEnough ? unflushed_.push_back(tag) : line->flush();

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 
 #include "pool/attempt.hpp"
 
@@ -14,17 +13,17 @@ namespace lair::pool {
 
 class Scratch {
  public:
-  explicit Scratch(Prepared& call) : call_(call) {
-    call_.arguments = std::move(mine().arguments);
-    call_.spare.head = std::move(mine().head);
-    call_.spare.tail = std::move(mine().tail);
-    call_.arguments.clear();
+  explicit Scratch(Prepared& call) : memory_(mine()), lends_(!memory_.is_lent) {
+    if (!lends_) return;
+    memory_.is_lent = true;
+    memory_.bytes.arguments.clear();
+    call.lent = &memory_.bytes;
   }
   ~Scratch() {
+    if (!lends_) return;
+    memory_.is_lent = false;
     // What a large call has taken is given back.
-    if (call_.arguments.capacity() <= kKeep) mine().arguments = std::move(call_.arguments);
-    mine().head = std::move(call_.spare.head);
-    mine().tail = std::move(call_.spare.tail);
+    if (memory_.bytes.arguments.capacity() > kKeep) std::string().swap(memory_.bytes.arguments);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -32,16 +31,16 @@ class Scratch {
  private:
   static constexpr std::size_t kKeep = 256u << 10;
   struct Memory {
-    std::string arguments;
-    std::string head;
-    std::string tail;
+    CallBytes bytes;
+    bool is_lent = false;
   };
   static Memory& mine() {
     thread_local Memory memory;
     return memory;
   }
 
-  Prepared& call_;
+  Memory& memory_;
+  const bool lends_;
 };
 
 }  // namespace lair::pool

@@ -1,37 +1,31 @@
 #include "wire/arrays.hpp"
 
+#include <algorithm>
 #include <array>
 #include <lair/typed.hpp>
+
+#include "base/assert.hpp"
+#include "wire/json_codec.hpp"
+#include "wire/msgpack.hpp"
 
 namespace lair::wire {
 
 namespace {
 
+using detail::ValueReader;
+using Next = ValueReader::Next;
+
 // More dimensions than numpy has.
 constexpr std::size_t kMostDimensions = 64;
 
-void write_argument(detail::ValueWriter& out, const ArrayArgument& array) {
-  out.begin_array(9);
-  out.element();
-  out.json(array.path);
-  for (const std::uint64_t each :
-       {std::uint64_t{array.block.segment}, array.block.offset, array.block.size, array.first}) {
-    out.element();
-    out.integer(each);
+// is_contiguous takes no notice of strides that lead nowhere, which are told, too.
+bool has_usual_strides(const detail::ArrayData& array) {
+  auto step = static_cast<std::ptrdiff_t>(size_of(array.dtype));
+  for (std::size_t i = array.shape.size(); i-- > 0;) {
+    if (array.strides[i] != step) return false;
+    step *= static_cast<std::ptrdiff_t>(std::max<std::size_t>(array.shape[i], 1));
   }
-  out.element();
-  out.text(array_typestr(array.dtype));
-  out.element();
-  detail::write(out, array.shape);
-  out.element();
-  if (array.strides == detail::contiguous_strides(array.dtype, array.shape)) {
-    out.null();
-  } else {
-    detail::write(out, array.strides);
-  }
-  out.element();
-  out.boolean(array.inout);
-  out.end_array();
+  return true;
 }
 
 template <class Number>
@@ -67,17 +61,64 @@ bool read_strides(const Json& from, ArrayResult& array) {
 
 }  // namespace
 
+void ListedArrays::add(bool packed, const Json& path, const BlockAt& block, const detail::ArrayData& array,
+                       bool inout) {
+  packed_ = packed;
+  if (count_++ > 0 && !packed) bytes_ += ',';
+  detail::ValueWriter out(bytes_, packed, 4);
+  out.begin_array(9);
+  out.element();
+  if (path.is_array()) {
+    out.json(path);
+  } else {
+    out.begin_array(1);
+    out.element();
+    out.json(path);
+    out.end_array();
+  }
+  for (const std::uint64_t each :
+       {std::uint64_t{block.segment}, block.offset, block.size, std::uint64_t{array.first}}) {
+    out.element();
+    out.integer(each);
+  }
+  out.element();
+  out.text(array_typestr(array.dtype));
+  out.element();
+  detail::write(out, array.shape);
+  out.element();
+  if (has_usual_strides(array)) {
+    out.null();
+  } else {
+    detail::write(out, array.strides);
+  }
+  out.element();
+  out.boolean(inout);
+  out.end_array();
+}
+
+void ListedArrays::append_to(std::string& out, bool packed) const {
+  detail::ValueWriter list(out, packed, 3);
+  if (packed == packed_ || count_ == 0) {
+    list.begin_array(count_);
+    out += bytes_;
+    list.end_array();
+    return;
+  }
+  // The worker that has been found reads something else.
+  std::string own;
+  append_to(own, packed_);
+  std::string problem;
+  const auto value = packed_ ? decode_msgpack(own, problem) : decode_json(own, problem);
+  LAIR_ASSERT(value);  // its own work
+  list.json(*value);
+}
+
 std::string encode_arrays(const ArraysOfCall& arrays, bool packed) {
   std::string said;
   detail::ValueWriter out(said, packed, 2);
   out.begin_object(1 + std::size_t{arrays.wanted} + std::size_t{!arrays.dropped.empty()});
   out.key("in");
-  out.begin_array(arrays.arguments.size());
-  for (const ArrayArgument& array : arrays.arguments) {
-    out.element();
-    write_argument(out, array);
-  }
-  out.end_array();
+  arrays.arguments.append_to(said, packed);
   if (arrays.wanted) {
     out.key("out");
     if (arrays.grant) {
@@ -123,6 +164,39 @@ std::optional<std::vector<BlockAt>> decode_released(const Json& said) {
       return std::nullopt;
   }
   return blocks;
+}
+
+bool read_array_result(detail::ValueReader& in, ArrayResult& array) {
+  ValueReader::Place list, parts, path;
+  const auto next = [&] { return in.element(parts) == Next::kOne; };
+  const auto is_empty = [&] { return in.begin_array(path) && in.element(path) == Next::kEnd; };
+  std::string type;
+  const bool is_one = in.begin_array(list) && in.element(list) == Next::kOne && in.begin_array(parts) &&
+                      next() && is_empty() && next() && detail::read(in, array.segment) && next() &&
+                      detail::read(in, array.block) && next() && detail::read(in, array.first) && next() &&
+                      in.text(type) && next() && detail::read(in, array.shape) && next();
+  const auto dtype = is_one ? dtype_of_typestr(type) : std::nullopt;
+  if (!dtype || array.shape.size() > kMostDimensions || !detail::bytes_of(*dtype, array.shape)) return false;
+  array.dtype = *dtype;
+  if (in.null()) {
+    array.strides = detail::contiguous_strides(array.dtype, array.shape);
+  } else if (!detail::read(in, array.strides) || array.strides.size() != array.shape.size()) {
+    return false;
+  }
+  return in.element(parts) == Next::kEnd && in.element(list) == Next::kEnd;
+}
+
+bool read_released(detail::ValueReader& in, std::vector<BlockAt>& blocks) {
+  ValueReader::Place list, place;
+  if (!in.begin_array(list)) return false;
+  for (;;) {
+    const Next what = in.element(list);
+    if (what != Next::kOne) return what == Next::kEnd;
+    BlockAt& block = blocks.emplace_back();
+    if (!in.begin_array(place) || in.element(place) != Next::kOne || !detail::read(in, block.segment) ||
+        in.element(place) != Next::kOne || !detail::read(in, block.offset) || in.element(place) != Next::kEnd)
+      return false;
+  }
 }
 
 Json* place_in(Json& value, std::span<const Json> path) {

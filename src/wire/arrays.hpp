@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <lair/array.hpp>
+#include <lair/value_reader.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,20 +23,24 @@ struct BlockAt {
   friend bool operator==(const BlockAt&, const BlockAt&) = default;
 };
 
-// One among a call's arguments. `path` leads to it: keys and indices, in a JSON array.
-struct ArrayArgument {
-  Json path;
-  BlockAt block;
-  std::uint64_t first = 0;  // of the block's bytes
-  DType dtype = DType::kUInt8;
-  Shape shape;
-  Strides strides;  // bytes
-  bool inout = false;
+// Those among a call's arguments, encoded one after another: the same for each worker that is asked the call.
+class ListedArrays {
+ public:
+  // `path` leads to it: keys and indices, in a JSON array; or one index alone. `array` is within the block, whose beginning is that
+  // of its memory.
+  void add(bool packed, const Json& path, const BlockAt& block, const detail::ArrayData& array, bool inout);
+  std::size_t count() const { return count_; }
+  void append_to(std::string& out, bool packed) const;
+
+ private:
+  std::string bytes_;
+  std::size_t count_ = 0;
+  bool packed_ = false;
 };
 
 // What a CALL's meta says of arrays, encoded in the call's codec.
 struct ArraysOfCall {
-  std::vector<ArrayArgument> arguments;
+  const ListedArrays& arguments;
   bool wanted = false;                 // its result may hold some
   std::optional<BlockAt> grant;        // where there is room for one
   std::vector<std::uint32_t> dropped;  // segments that nothing is in any more
@@ -57,6 +62,10 @@ std::optional<std::vector<ArrayResult>> decode_array_results(const Json& said);
 
 // What the worker has no view of any more: [[segment, offset], …].
 std::optional<std::vector<BlockAt>> decode_released(const Json& said);
+
+// The same straight from a message. False: it isn't that, or not as it ordinarily is.
+bool read_array_result(detail::ValueReader& in, ArrayResult& array);  // of one, whose path is empty
+bool read_released(detail::ValueReader& in, std::vector<BlockAt>& blocks);
 
 // The place in `value` that the path leads to; null: there is none.
 Json* place_in(Json& value, std::span<const Json> path);

@@ -1,5 +1,6 @@
 #include "wire/message.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -38,7 +39,7 @@ void append_string(std::string& text, std::string_view value) {
 
 void put_header(std::string& head, std::size_t payload) {
   const auto header = frame_header(payload);
-  head.replace(0, kHeaderBytes, header.data(), header.size());
+  std::copy(header.begin(), header.end(), head.begin());
 }
 
 std::string text_at(const Json& object, const char* key) {

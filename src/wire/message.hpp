@@ -130,8 +130,26 @@ inline bool is_final(const Reply& reply) {
 
 // Reads what comes for the call `header`, as MessagePack or JSON: the first byte tells. Anything else is Malformed, also items that were not asked for.
 Reply decode_reply(const CallHeader& header, std::string_view payload);
-// Its value straight into `result`, if it is a RESULT whose value fits. False: decode_reply says what it is.
-bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result);
+// What mostly comes for the call `header`, read straight from the message: one of these at most. False: decode_reply says what it is.
+class OpenReply {
+ public:
+  OpenReply(const CallHeader& header, std::string_view payload);
+  // A RESULT whose value fits.
+  bool read_value(detail::ResultSink& result);
+  // A RESULT that is an array itself, and nothing else.
+  bool read_array(ArrayResult& array);
+  // A RELEASE, whose blocks are appended.
+  bool read_release(std::vector<BlockAt>& released);
+
+ private:
+  bool is(Kind kind) const { return kind_ == static_cast<std::uint64_t>(kind); }
+  bool ends();
+
+  const bool takes_arrays_;
+  detail::ValueReader in_;
+  detail::ValueReader::Place message_;
+  std::uint64_t kind_ = 0;  // 0: none that is read here
+};
 // Of a batch: whether these are its last outcomes, if each of them is a value that `values` takes, and there are at most so many.
 // Nothing: decode_reply says what it is.
 std::optional<bool> read_values(const CallHeader& header, std::string_view payload, std::size_t most,

@@ -30,12 +30,29 @@ std::optional<std::uint64_t> open_message(const CallHeader& header, ValueReader&
 
 }  // namespace
 
-bool read_result(const CallHeader& header, std::string_view payload, detail::ResultSink& result) {
-  if (header.protocol != Protocol::kTwo || header.batch || header.stream) return false;
-  ValueReader in(payload, is_msgpack(payload));
-  ValueReader::Place message;
-  return open_message(header, in, message) == static_cast<std::uint64_t>(Kind::kResult) &&
-         result.read_from(in) && in.element(message) == ValueReader::Next::kEnd && in.done();
+OpenReply::OpenReply(const CallHeader& header, std::string_view payload)
+    : takes_arrays_(header.takes_arrays), in_(payload, is_msgpack(payload)) {
+  if (header.protocol == Protocol::kTwo && !header.batch && !header.stream)
+    kind_ = open_message(header, in_, message_).value_or(0);
+}
+
+bool OpenReply::ends() { return in_.element(message_) == ValueReader::Next::kEnd && in_.done(); }
+
+bool OpenReply::read_value(detail::ResultSink& result) {
+  return is(Kind::kResult) && result.read_from(in_) && ends();
+}
+
+bool OpenReply::read_array(ArrayResult& array) {
+  return is(Kind::kResult) && takes_arrays_ && in_.null() &&
+         in_.element(message_) == ValueReader::Next::kOne && read_array_result(in_, array) && ends();
+}
+
+bool OpenReply::read_release(std::vector<BlockAt>& released) {
+  if (!is(Kind::kRelease)) return false;
+  const std::size_t before = released.size();
+  if (read_released(in_, released) && ends()) return true;
+  released.resize(before);
+  return false;
 }
 
 std::optional<bool> read_values(const CallHeader& header, std::string_view payload, std::size_t most,

@@ -58,7 +58,7 @@ std::variant<std::string_view, Channel::NoReply> Channel::exchange(const wire::C
   bool exited = false;
   // Whoever begins a call has had the answer to the one before, for which the worker has read all that came with it.
   const bool in_order = turn == Turn::kFirst && !std::exchange(strayed_, false);
-  if (turn == Turn::kMidway) strayed_ = true;
+  if (turn == Turn::kMidway && total > 0) strayed_ = true;
   const bool handed = in_order && watched && request.fd < 0 && hand_over(pieces);
   if (handed) written = total;
   for (;;) {

@@ -124,6 +124,16 @@ TEST_F(ChannelHandover, RequestsStayBehindWhatMayNotHaveBeenReadYet) {
   EXPECT_EQ(sent_by(request()), By::kHand);
 }
 
+TEST_F(ChannelHandover, WhoHasOnlyWaitedMidwayHandsOverAgain) {
+  EXPECT_EQ(sent_by(request()), By::kHand);
+  const std::string more = as_frame("more");
+  EXPECT_EQ(::send(peer.get(), more.data(), more.size(), MSG_NOSIGNAL), static_cast<ssize_t>(more.size()));
+  const auto reply = channel->exchange({}, exit.fd(), Deadline::after(20s), Channel::Waits::kWatched, -1,
+                                       Channel::Turn::kMidway);
+  EXPECT_EQ(std::get<std::string_view>(reply), "more");
+  EXPECT_EQ(sent_by(request()), By::kHand);
+}
+
 TEST_F(ChannelHandover, WhoPollsForTheReplySends) {
   EXPECT_EQ(sent_by(request(), Channel::Turn::kFirst, Channel::Waits::kItself), By::kSocket);
 }

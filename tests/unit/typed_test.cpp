@@ -108,7 +108,7 @@ class Typed : public testing::TestWithParam<bool> {
   static Result<R> typed(const std::string& value, bool* direct = nullptr) {
     detail::ResultOf<R> sink;
     const std::string payload = reply(value);
-    const bool read = wire::read_result(kHeader, payload, sink);
+    const bool read = wire::OpenReply(kHeader, payload).read_value(sink);
     if (direct != nullptr) *direct = read;
     if (!read) {
       auto said = wire::decode_reply(kHeader, payload);
@@ -423,17 +423,17 @@ TEST_P(Typed, AgreesWithJsonOnAnything) {
 TEST_P(Typed, ReadsOnlyTheResultOfItsCall) {
   detail::ResultOf<int> sink;
   const auto message = [&](const Json& value) { return encoded(value); };
-  EXPECT_TRUE(wire::read_result(kHeader, message({2, 5, 9, 7}), sink));
+  EXPECT_TRUE(wire::OpenReply(kHeader, message({2, 5, 9, 7})).read_value(sink));
   EXPECT_EQ(sink.take("f").value(), 7);
   for (const Json& other :
        {Json({3, 5, 9, 7}), Json({2, 6, 9, 7}), Json({2, 5, 8, 7}), Json({2, 5, 9}), Json({2, 5, 9, 7, 8}),
         Json({6, 5, 9, Json::array({7})}), Json(7), Json::object()}) {
     detail::ResultOf<int> unused;
-    EXPECT_FALSE(wire::read_result(kHeader, message(other), unused)) << other;
+    EXPECT_FALSE(wire::OpenReply(kHeader, message(other)).read_value(unused)) << other;
   }
   wire::CallHeader one = kHeader;
   one.protocol = wire::Protocol::kOne;
-  EXPECT_FALSE(wire::read_result(one, message({2, 5, 9, 7}), sink));
+  EXPECT_FALSE(wire::OpenReply(one, message({2, 5, 9, 7})).read_value(sink));
 }
 
 }  // namespace

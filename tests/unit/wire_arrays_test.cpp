@@ -12,44 +12,70 @@ namespace {
 
 using namespace wire;
 
-Json written(const ArraysOfCall& arrays, bool packed) {
+Json decoded(const std::string& bytes, bool packed) {
   std::string problem;
-  const std::string text = encode_arrays(arrays, packed);
-  return (packed ? decode_msgpack(text, problem) : decode_json(text, problem)).value();
+  return (packed ? decode_msgpack(bytes, problem) : decode_json(bytes, problem)).value();
+}
+Json written(const ArraysOfCall& arrays, bool packed) {
+  return decoded(encode_arrays(arrays, packed), packed);
+}
+
+ListedArrays two_arrays(bool packed) {
+  ListedArrays arrays;
+  arrays.add(packed, {"a", 2}, {3, 64, 128},
+             {.first = 8, .dtype = DType::kFloat64, .shape = {2, 3}, .strides = {24, 8}}, true);
+  arrays.add(packed, 0, {3, 0, 64}, {.dtype = DType::kInt16, .shape = {2, 3}, .strides = {2, -4}}, false);
+  return arrays;
 }
 
 TEST(WireArrays, SayTheSameInBothCodecs) {
-  const ArraysOfCall arrays{.arguments = {{.path = {"a", 2},
-                                           .block = {3, 64, 128},
-                                           .first = 8,
-                                           .dtype = DType::kFloat64,
-                                           .shape = {2, 3},
-                                           .strides = {24, 8},
-                                           .inout = true},
-                                          {.path = {0},
-                                           .block = {3, 0, 64},
-                                           .first = 0,
-                                           .dtype = DType::kInt16,
-                                           .shape = {2, 3},
-                                           .strides = {2, -4}}},
-                            .wanted = true,
-                            .grant = BlockAt{1, 4096, 640},
-                            .dropped = {2}};
   const Json expected = Json::parse(R"({
     "in": [[["a", 2], 3, 64, 128, 8, "<f8", [2, 3], null, true], [[0], 3, 0, 64, 0, "<i2", [2, 3], [2, -4], false]],
     "out": [1, 4096, 640], "dropped": [2]})");
-  EXPECT_EQ(written(arrays, false), expected);
-  EXPECT_EQ(written(arrays, true), expected);
-  EXPECT_EQ(written({.wanted = true}, true), Json::parse(R"({"in": [], "out": null})"));
-  EXPECT_EQ(written({}, false), Json::parse(R"({"in": []})"));
+  for (const bool packed : {false, true}) {
+    const ListedArrays two = two_arrays(packed);
+    EXPECT_EQ(two.count(), 2u);
+    EXPECT_EQ(
+        written({.arguments = two, .wanted = true, .grant = BlockAt{1, 4096, 640}, .dropped = {2}}, packed),
+        expected);
+  }
+  const ListedArrays none;
+  EXPECT_EQ(written({.arguments = none, .wanted = true}, true), Json::parse(R"({"in": [], "out": null})"));
+  EXPECT_EQ(written({.arguments = none}, false), Json::parse(R"({"in": []})"));
+}
+
+TEST(WireArrays, ListedInOneCodecAreToldInTheOther) {
+  for (const bool packed : {false, true}) {
+    std::string own, other;
+    two_arrays(packed).append_to(own, packed);
+    two_arrays(packed).append_to(other, !packed);
+    EXPECT_EQ(decoded(own, packed), decoded(other, !packed));
+  }
+}
+
+TEST(WireArrays, AreToldTheirStridesWhereTheseAreNotTheUsualOnes) {
+  const auto told = [](Shape shape, Strides strides) {
+    ListedArrays listed;
+    listed.add(false, 0, {1, 0, 64},
+               {.dtype = DType::kInt32, .shape = std::move(shape), .strides = std::move(strides)}, false);
+    std::string text;
+    listed.append_to(text, false);
+    return Json::parse(text)[0][7];
+  };
+  EXPECT_EQ(told({2, 3}, {12, 4}), nullptr);
+  EXPECT_EQ(told({}, {}), nullptr);
+  EXPECT_EQ(told({2, 0, 3}, {12, 12, 4}), nullptr);
+  EXPECT_EQ(told({2, 3}, {4, 8}), Json({4, 8}));
+  EXPECT_EQ(told({1, 3}, {0, 4}), Json({0, 4}));  // which lead nowhere
 }
 
 TEST(WireArrays, GoWithACallsMeta) {
-  const std::string arrays = encode_arrays({.wanted = true}, false);
+  const ListedArrays none;
+  const std::string arrays = encode_arrays({.arguments = none, .wanted = true}, false);
   const CallFrame frame = encode_call({.id = 1, .generation = 2, .command = "f", .arrays = arrays}, "[null]");
   const std::string text = frame.head.substr(kHeaderBytes) + std::string(frame.arguments) + frame.tail;
   EXPECT_EQ(Json::parse(text)[5], Json::parse(R"({"arrays": {"in": [], "out": null}})"));
-  const std::string packed = encode_arrays({.wanted = true}, true);
+  const std::string packed = encode_arrays({.arguments = none, .wanted = true}, true);
   const CallFrame other =
       encode_call({.id = 1, .generation = 2, .command = "f", .arrays = packed, .packed = true}, "\x91\xc0");
   std::string problem;

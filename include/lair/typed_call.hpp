@@ -49,9 +49,9 @@ template <class... Args>
 class ArgumentsOf final : public TypedArguments {
  public:
   explicit ArgumentsOf(const Args&... args) : args_(args...) {
-    std::size_t index = 0;
+    [[maybe_unused]] std::size_t index = 0;
     [[maybe_unused]] std::size_t count = 0;
-    const auto look = [&](const auto& one) {
+    [[maybe_unused]] const auto look = [&](const auto& one) {
       if constexpr (kIsArrayArgument<std::remove_cvref_t<decltype(one)>>)
         arrays_[count++] = argument_of(index, one);
       ++index;

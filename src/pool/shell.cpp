@@ -235,11 +235,7 @@ void Shell::call_ended(const Hold& hold) {
   auto& running = hold.record->running;
   const auto own = std::find_if(running.begin(), running.end(),
                                 [&](const Record::Running& call) { return call.epoch == hold.epoch; });
-  if (own == running.begin() && !running.empty()) {
-    running.pop_front();
-  } else if (own != running.end()) {
-    running.erase(own);
-  }
+  if (own != running.end()) running.erase(own);
   if (hold.session == 0) return;
   if (SessionEntry* session = sessions_.find(hold.session)) {
     shut_out(session, hold.epoch);

@@ -99,7 +99,8 @@ class Rig {
       add(json, bare(1, empty_, kCalls / kTurns));
       add(call, pooled(pools_.at(1), 1, false, kCalls / kTurns));
       if (native_.empty()) continue;
-      add(codec, pooled(codec_.at(1), 1, false, kCalls / kTurns));
+      const auto empty = codec_.at(1).fn<void()>("empty");
+      add(codec, on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { empty(); }));
       add(native, pooled(native_.at(1), 1, false, kCalls / kTurns));
       const auto sum = native_.at(1).fn<int(int, int)>("add");
       add(typed, on_threads(1, kCalls / kTurns, [&](std::size_t, std::size_t) { (void)sum(2, 3); }));

@@ -8,6 +8,7 @@ native = Extension(
     "lair_worker._native",
     [
         "native/native.c",
+        "native/context.c",
         "native/wait.c",
         "native/send.c",
         "native/handover.c",

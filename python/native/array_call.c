@@ -381,6 +381,6 @@ PyObject *serve_arrays(Loop *loop, PyObject *message, PyObject *function, double
     if (reply && leave(loop, PyList_GET_ITEM(message, 1), &loop->ahead) < 0) Py_CLEAR(reply);
     if (reply) reply = reply_after(loop, reply);
   }
-  Py_XDECREF(call);
+  keep_context(loop, call);
   return reply;
 }

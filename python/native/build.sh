@@ -11,7 +11,7 @@ mkdir -p "$folder"
 new=$(mktemp "$folder/.native.XXXXXX")
 trap 'rm -f "$new"' EXIT
 ${CC:-cc} -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra "$@" \
-  "$here/native.c" "$here/wait.c" "$here/send.c" "$here/handover.c" "$here/array.c" "$here/array_call.c" "$here/object.c" "$here/batch.c" "$here/stream.c" "$here/stream_call.c" \
+  "$here/native.c" "$here/context.c" "$here/wait.c" "$here/send.c" "$here/handover.c" "$here/array.c" "$here/array_call.c" "$here/object.c" "$here/batch.c" "$here/stream.c" "$here/stream_call.c" \
   "$here/session_call.c" "$here/msgpack.c" -o "$new"
 chmod 755 "$new"
 mv "$new" "$folder/_native$suffix"

@@ -1,4 +1,4 @@
-// What native.c, the loop, and wait.c, send.c, handover.c, batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
+// What native.c, the loop, and context.c, wait.c, send.c, handover.c, batch.c, stream.c, stream_call.c, array_call.c and session_call.c share.
 #pragma once
 
 #include <errno.h>
@@ -21,12 +21,12 @@ enum { CALL = 1, RESULT = 2, ERROR = 3, CHUNK = 6, END = 7, CANCELLED = 10, BATC
 #define NAMES(X) \
   X(__next__) X(_answer) X(_array_type) X(_arrays) X(_batches) X(_buffer) X(_call) X(_channel) X(_context_type) \
   X(_context_var) X(_counts) X(_door) X(_end) X(_ended) X(_fed) X(_generation) X(_grant) X(_keys) X(_let_go) X(_max_frame) \
-  X(_midcall) X(_odd_result) X(_raised) X(_received) X(_rooms) X(_segments) X(_sessions) X(_table) X(_take) \
-  X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(cleanup_session) X(close) X(command) \
+  X(_midcall) X(_odd_result) X(_raised) X(_received) X(_rooms) X(_segments) X(_session) X(_sessions) X(_table) X(_take) \
+  X(_tell_before) X(_wait) X(_worker) X(answer) X(armed) X(arrays) X(cancelled) X(changed) X(cleanup_session) X(close) X(command) \
   X(command_count) X(conclude) X(dropped) X(ending) X(hit) X(hooks) X(in) X(in_loop) X(journal_fd) X(known) \
-  X(look_for_cancel) X(meta) X(midcall) X(ms) X(number) X(out) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
-  X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(sink) X(source) X(spin) X(stream) \
-  X(told) X(too_long) X(wake)
+  X(look_for_cancel) X(meta) X(midcall) X(ms) X(number) X(out) X(owed) X(poll) X(receive) X(refuse) X(refuse_length) X(requested) \
+  X(rung) X(running) X(send) X(send_both) X(send_rest) X(session) X(session_number) X(shape) X(shields) X(sink) X(source) X(spin) X(stream) \
+  X(task) X(told) X(too_long) X(wake)
 
 typedef struct {
 #define DECLARE(name) PyObject *name;
@@ -55,7 +55,8 @@ typedef struct {
 } Lent;
 
 // Where a Context has these.
-#define CONTEXT_NAMES(X) X(command) X(meta) X(_received) X(number) X(told)
+#define CONTEXT_NAMES(X) \
+  X(command) X(meta) X(_received) X(number) X(told) X(_session) X(changed) X(hit) X(owed) X(shields) X(task)
 enum {
 #define PLACE(name) AT_##name,
   CONTEXT_NAMES(PLACE)
@@ -84,6 +85,8 @@ typedef struct Loop {
   PyObject **requested, **counted, **held;  // the ending's; the worker's command_count; the channel's _end
   Py_ssize_t context[CONTEXT_SLOTS];        // where a Context has CONTEXT_NAMES
   int lingers;  // the context of the last call is still current
+  PyObject *contexts[2];  // of the last two calls: the one before is used again, if nobody else has it
+  int turn;               // whose turn it is
   PyObject *credit;   // of the call that runs, borrowed: it is to give a stream; or NULL
   PyObject *session;  // its number, borrowed; NULL: the call belongs to none
   PyObject *arrays;   // what its meta says of them, borrowed; NULL: there are none
@@ -118,8 +121,11 @@ static inline void set_slot(PyObject **slot, PyObject *value) {
 }
 
 // All of these: NULL or -1 with an exception.
-// Context(...), as its __init__ would make it.
-PyObject *new_context(const Loop *loop, PyObject *message, double received);
+// context.c: where a Context has what it has; -1 with an exception.
+int find_context(Loop *loop);
+// Context(...), as its __init__ would make it. keep_context: it has ended, and its caller's reference is given up.
+PyObject *new_context(Loop *loop, PyObject *message, double received);
+void keep_context(Loop *loop, PyObject *call);
 int set_current(Loop *loop, PyObject *call);
 // A call's context stays current when it has ended, until the next one's takes its place, or this is called: where nothing comes at
 // once, or Python code takes over. To change it is an eighth of what an empty call takes here.

@@ -48,31 +48,6 @@ static PyObject *plain_call(Loop *loop, PyObject *message, long long *what) {
   return PyDict_GetItemWithError(loop->table, name);
 }
 
-PyObject *new_context(const Loop *loop, PyObject *message, double received) {
-  PyTypeObject *type = (PyTypeObject *)loop->context_type;
-  PyObject *call = type->tp_alloc(type, 0);
-  PyObject *time = PyFloat_FromDouble(received);
-  if (call && time) {
-    set_slot(slot_at(call, loop->context[AT__received]), time);
-    set_slot(slot_at(call, loop->context[AT_command]), PyList_GET_ITEM(message, 3));
-    set_slot(slot_at(call, loop->context[AT_meta]), PyList_GET_ITEM(message, 5));
-    set_slot(slot_at(call, loop->context[AT_number]), PyList_GET_ITEM(message, 1));
-  } else {
-    Py_CLEAR(call);
-  }
-  Py_XDECREF(time);
-  return call;
-}
-
-int set_current(Loop *loop, PyObject *call) {
-  loop->lingers = 0;
-  PyObject *token = PyContextVar_Set(loop->context_var, call);
-  Py_XDECREF(token);
-  return token ? 0 : -1;
-}
-
-int forget_context(Loop *loop) { return loop->lingers ? set_current(loop, Py_None) : 0; }
-
 int count_calls(const Loop *loop, Py_ssize_t calls) {
   const long long number = PyLong_AsLongLong(*loop->counted);
   if (number == -1 && PyErr_Occurred()) return -1;
@@ -179,7 +154,7 @@ static PyObject *serve_call(Loop *loop, PyObject *message, PyObject *function, d
   PyObject *call = new_context(loop, message, received);
   PyObject *reply = call ? answer_call(loop, call, function, message) : NULL;
   if (reply && loop->session) reply = tell_before(loop, call, reply);
-  Py_XDECREF(call);
+  keep_context(loop, call);
   if (reply != Py_None || !loop->out.size) return reply;
   put_frame_length(&loop->out);
   if (send_last(loop, &loop->out) == 0) return reply;
@@ -287,13 +262,6 @@ static void stop(Loop *loop) {
   PyObject *error = PyErr_Occurred() ? take_exception() : NULL;
   if (forget_context(loop) < 0) PyErr_WriteUnraisable(loop->protocol);
   raise_again(error);
-}
-
-static int find_context(Loop *loop) {
-#define FIND(name) \
-  if ((loop->context[AT_##name] = place_of(loop->context_type, loop->names->name)) < 0) return -1;
-  CONTEXT_NAMES(FIND)
-  return 0;
 }
 
 static long long number_of(PyObject *object, PyObject *name) {

@@ -259,7 +259,7 @@ std::variant<wire::CallHeader, Attempt> address(Record& record, const Asked& ask
       .id = channel.next_id(),
       .generation = record.ref.generation,
       .command = command,
-      .remaining = asked.call.deadline.remaining(),
+      .remaining = asked.call.deadline.remaining(asked.now),
       .traceparent = asked.traceparent,
       .chain = asked.chain,
       .stream = asked.stream,

@@ -65,6 +65,7 @@ struct Asked {
   std::optional<wire::CallHeader::Session> session = {};
   CallArrays* arrays = nullptr;  // with `arena`, the pool's
   Arena* arena = nullptr;
+  TimePoint now = SteadyClock::now();
 };
 // Makes the call's frame, and says what is in its header. `shared`: other calls are in flight on the channel. Nothing is sent; the
 // error is for what speaks against it.

@@ -157,7 +157,8 @@ Attempt Shell::attempt(Course& course, const Hold& hold) {
                                .chain = chain,
                                .session = session_of(course, hold),
                                .arrays = &course.arrays,
-                               .arena = arena_.get()});
+                               .arena = arena_.get(),
+                               .now = time_of(course, hold)});
   if (auto* refused = std::get_if<Attempt>(&made)) return std::move(*refused);
   const auto& header = std::get<wire::CallHeader>(made);
   Channel& channel = *record.channel;

@@ -23,6 +23,7 @@ struct Hold {
   core::Epoch epoch = 0;        // 0: given back
   std::uint32_t completed = 0;  // calls answered under it (a lease)
   core::SessionKey session = 0;
+  TimePoint since = {};  // when its caller came to have it
 };
 
 class Parker {

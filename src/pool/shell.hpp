@@ -175,6 +175,8 @@ class Shell {
                                const detail::TypedArguments& arguments, const Bound& bound = {}) const;
   // After the queue. Nothing: a worker is to be asked.
   std::optional<Try> took(Course& course, const Result<Hold>& hold);
+  // When a call comes to be sent on a worker that it has just been given: mostly known, without asking the clock again.
+  static TimePoint time_of(const Course& course, const Hold& hold);
   // After the worker. Nothing: another one is to be asked. `gives_back` is false where the hold is kept until the worker
   // has given up the call.
   std::optional<Try> attempted(Course& course, const Hold& hold, Attempt attempt, bool gives_back = true);
@@ -244,10 +246,10 @@ class Shell {
   void tell_retry(const Course& course, Duration wait, const Error& error);
   // Under the mutex: what `enter` and its kin have in common.
   Result<Hold> settle(Wait& wait, const Parker::Notice& notice, TimePoint now, Outbox& outbox);
-  std::optional<Parker::Notice> step_of(Wait& wait, const core::Event& event, TimePoint& now, Outbox& outbox,
+  std::optional<Parker::Notice> step_of(Wait& wait, const core::Event& event, TimePoint now, Outbox& outbox,
                                         core::Outcome* outcome = nullptr);
   // Of a waiter that was woken.
-  std::optional<Parker::Notice> claim(Wait& wait, TimePoint& now, Outbox& outbox);
+  std::optional<Parker::Notice> claim(Wait& wait, TimePoint now, Outbox& outbox);
   Error wait_ended(const Wait& wait, TimePoint now, Outbox& outbox);
   // A call within a call waits, or waits no longer. False: it must not, for then every worker would wait for its own end.
   bool waits_within(const Wanted& wanted, int change);

@@ -75,6 +75,11 @@ static EndedCall ended_call(const Course& course, Ending ending) {
   return {course.wanted.command, course.call.started, ending};
 }
 
+TimePoint Shell::time_of(const Course& course, const Hold& hold) {
+  // A lease was taken long ago, and the fence of a session may have kept its call.
+  return course.exclusive || course.session != nullptr ? SteadyClock::now() : hold.since;
+}
+
 std::optional<Try> Shell::took(Course& course, const Result<Hold>& hold) {
   Wanted& wanted = course.wanted;
   if (!hold) {
@@ -96,7 +101,7 @@ std::optional<Try> Shell::took(Course& course, const Result<Hold>& hold) {
     const std::lock_guard last_use(course.session->fence);
   }
   const bool stopped = wanted.stop.stop_requested();
-  if (!stopped && !course.call.deadline.passed()) return std::nullopt;
+  if (!stopped && !course.call.deadline.passed(time_of(course, *hold))) return std::nullopt;
   // Nothing starts after its deadline.
   const Ending ending = stopped ? Ending::kCancelled : Ending::kShed;
   const auto open = course.retries.later ? std::optional(ending) : std::nullopt;

@@ -36,17 +36,16 @@ std::uint32_t Shell::borrow_parker() {
   return index;
 }
 
-std::optional<Parker::Notice> Shell::step_of(Wait& wait, const core::Event& event, TimePoint& now,
+std::optional<Parker::Notice> Shell::step_of(Wait& wait, const core::Event& event, TimePoint now,
                                              Outbox& outbox, Outcome* outcome) {
   effects_.clear();
-  now = SteadyClock::now();
   const Outcome what = core_.step(event, now, effects_);
   LAIR_ASSERT(what != Outcome::kIllegal);
   if (outcome != nullptr) *outcome = what;
   return sort(effects_, now, outbox, wait.token);
 }
 
-std::optional<Parker::Notice> Shell::claim(Wait& wait, TimePoint& now, Outbox& outbox) {
+std::optional<Parker::Notice> Shell::claim(Wait& wait, TimePoint now, Outbox& outbox) {
   auto mine = step_of(wait, core::Claim{wait.token}, now, outbox);
   // An elder whose turn it was has been served, and whom the core has woken for what is left is this very waiter. Such a hint comes to
   // it as any other does: were it lost, the worker would stay idle while everybody waits.
@@ -90,7 +89,9 @@ Result<Hold> Shell::settle(Wait& wait, const Parker::Notice& notice, TimePoint n
     ledger_.got_worker(now - wait.came);
     // A lease's calls come later, each with a deadline of its own.
     if (!wanted.exclusive) outbox.wake_supervisor |= watch_call(*notice.grant, wanted.command, now);
-    return *notice.grant;
+    Hold hold = *notice.grant;
+    hold.since = now;
+    return hold;
   }
   const core::RefuseReason why = notice.refusal->why;
   if (why == core::RefuseReason::kExpired) return wait_ended(wait, now, outbox);
@@ -102,9 +103,10 @@ Result<Hold> Shell::settle(Wait& wait, const Parker::Notice& notice, TimePoint n
 
 std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener) {
   const Wanted& wanted = *wait.wanted;
-  wait.came = wanted.since.value_or(SteadyClock::now());
   Outbox outbox;
   std::unique_lock lock(mutex_);
+  const TimePoint now = SteadyClock::now();
+  wait.came = wanted.since.value_or(now);
   if (!wanted.command.empty() && !wanted.admitted) {
     if (announced_ != nullptr && !announced_->knows(wanted.command)) {
       const auto announced = announced_;
@@ -126,7 +128,6 @@ std::optional<Result<Hold>> Shell::enter(Wait& wait, Parker::Listener* listener)
   wait.parker->lend(wait.token, listener);
   core::Eligibility who;
   if (listener == nullptr && wait.session == 0 && last_worker.pool == serial_) who.rather = last_worker.slot;
-  TimePoint now;
   auto mine = step_of(wait,
                       core::Checkout{.token = wait.token,
                                      .who = who,
@@ -151,7 +152,7 @@ std::optional<Result<Hold>> Shell::told(Wait& wait, const Parker::Notice& notice
   std::optional<Result<Hold>> ended;
   {
     const std::lock_guard lock(mutex_);
-    TimePoint now = SteadyClock::now();
+    const TimePoint now = SteadyClock::now();
     if (notice.final()) {
       ended = settle(wait, notice, now, outbox);
     } else if (notice.woken) {
@@ -168,7 +169,7 @@ std::optional<Result<Hold>> Shell::give_up(Wait& wait) {
   std::optional<Result<Hold>> ended;
   {
     const std::lock_guard lock(mutex_);
-    TimePoint now;
+    const TimePoint now = SteadyClock::now();
     Outcome outcome = Outcome::kDone;
     (void)step_of(wait, core::Abandon{wait.token}, now, outbox, &outcome);
     if (outcome == Outcome::kDone) {

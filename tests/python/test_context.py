@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from host import wait_until
+from host import RESULT, wait_until
 
 ABOUT = """
     import lair_worker as lair, threading, time
@@ -149,3 +149,28 @@ def test_there_is_none_while_the_worker_waits(greeted, tmp_path):
     wait_until(lambda: (tmp_path / "found").exists() and (tmp_path / "found").read_text(), "the handler")
     assert (tmp_path / "found").read_text() == "none"
     assert worker.call("echo", 2) == 2
+
+
+def test_a_copied_context_stays_with_its_call_also_where_calls_follow_at_once(start):
+    worker = start("""
+        import contextvars
+        import lair_worker as lair
+        copies, kept = [], []
+        def copy():
+            copies.append(contextvars.copy_context())
+        def keep():
+            kept.append(lair.context())
+        def nothing(): pass
+        def look():
+            told = [each.run(lambda: (lair.context().session_id, lair.context().command)) for each in copies]
+            return told + [(each.session_id, each.command) for each in kept]
+    """)
+    worker.greet(features=["spin"], spin=1000)  # it looks for the next call, and does not sleep
+    expected = []
+    for command in ("copy", "keep"):
+        for i in range(20):
+            assert worker.exchange(command, [], session=f"{command}{i}")[0] == RESULT
+            expected.append([f"{command}{i}", command])
+            for _ in range(i % 4):
+                worker.call("nothing")
+    assert worker.call("look") == expected

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "base/assert.hpp"
 #include "wire/frame.hpp"
@@ -40,6 +41,27 @@ void check_codecs(const lair::Json& value) {
   LAIR_ASSERT(read && *read == value);
 }
 
+// What is read straight from a message is what it says.
+void check_open(const lair::wire::CallHeader& header, std::string_view payload) {
+  using namespace lair::wire;
+  std::vector<BlockAt> released;
+  if (OpenReply(header, payload).read_release(released)) {
+    const Reply reply = decode_reply(header, payload);
+    LAIR_ASSERT(std::holds_alternative<Released>(reply));
+    LAIR_ASSERT(std::get<Released>(reply).blocks == released);
+  }
+  ArrayResult array;
+  if (OpenReply(header, payload).read_array(array)) {
+    const Reply reply = decode_reply(header, payload);
+    LAIR_ASSERT(std::holds_alternative<Value>(reply));
+    const auto& [value, arrays] = std::get<Value>(reply);
+    LAIR_ASSERT(value.is_null() && arrays.size() == 1 && arrays[0].path.empty());
+    LAIR_ASSERT(arrays[0].segment == array.segment && arrays[0].block == array.block);
+    LAIR_ASSERT(arrays[0].first == array.first && arrays[0].dtype == array.dtype);
+    LAIR_ASSERT(arrays[0].shape == array.shape && arrays[0].strides == array.strides);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
@@ -58,6 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
       LAIR_ASSERT(std::holds_alternative<Malformed>(decode_reply(other, payload)));
     }
   }
+  check_open({.id = 7, .generation = 3, .command = "f", .takes_arrays = true}, payload);
   (void)decode_started_up(3, payload);
   return 0;
 }

@@ -49,7 +49,10 @@ Json release(const Json& arrays) {
   const Json& block = arrays.at("in").at(0);
   return Json::array({14, Json::array({Json::array({block.at(1), block.at(2)})})});
 }
-Json result_with(Json value, Json arrays) { return Json::array({2, std::move(value), std::move(arrays)}); }
+// A vector, for compilers disagree on what a Json in braces is.
+Json result_with(Json value, const std::vector<Json>& arrays) {
+  return Json::array({2, std::move(value), Json(arrays)});
+}
 
 class ArrayCall : public testing::Test {
  protected:
@@ -221,7 +224,8 @@ TEST_F(ArrayCall, LosesAWorkerThatPutsOneWhereItMayNotBe) {
 TEST(ArrayArguments, AreThoseThatAreArraysThemselves) {
   const auto one = Array<int>::copy_of(std::vector<int>{1});
   const auto two = inout(Array<float>::copy_of(std::vector<float>{2}));
-  const auto view = detail::view_of(one, "text", two, 3, one);
+  const int three = 3;
+  const auto view = detail::view_of(one, "text", two, three, one);
   for (const bool packed : {false, true}) {
     std::string bytes;
     detail::ValueWriter out(bytes, packed);

@@ -39,7 +39,7 @@ TEST_F(ChannelWrite, StopsWhereThereIsNoMoreRoom) {
 }
 
 TEST_F(ChannelWrite, CountsWhatHadLeftWhenItBroke) {
-  arm(Process::kHost, Point::kStreamWrite, {.error = EPIPE, .nth = 2});
+  arm(os::failpoint::Process::kHost, Point::kStreamWrite, {.error = EPIPE, .nth = 2});
   const auto moved = channel->write_now(std::string(8u << 20, 'x'));
   EXPECT_GT(moved.bytes, 0u) << "the peer may have read this";
   EXPECT_TRUE(moved.broken);

@@ -174,3 +174,21 @@ def test_a_copied_context_stays_with_its_call_also_where_calls_follow_at_once(st
             for _ in range(i % 4):
                 worker.call("nothing")
     assert worker.call("look") == expected
+
+
+def test_one_that_is_used_again_has_nothing_of_the_call_before(start):
+    worker = start("""
+        import lair_worker as lair
+        def given():
+            return [name for name in lair.Context.__slots__ if hasattr(lair.context(), name)]
+        def fill():
+            for name in lair.Context.__slots__:
+                if not hasattr(lair.context(), name):
+                    setattr(lair.context(), name, {"shields": 0, "changed": 0, "told": []}.get(name))
+    """)
+    worker.greet(features=["spin"], spin=1000)  # it looks for the next call, and does not sleep
+    given = worker.call("given")
+    for _ in range(20):
+        worker.call("fill")
+        assert worker.call("given") == given  # two are used in turn
+        assert worker.call("given") == given
